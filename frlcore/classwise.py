@@ -1,0 +1,241 @@
+"""Class-wise standard, boundary and robust error, with intervals and paired tests.
+
+An error is a fraction. `wrong` arrays are 0/1, shape (N,), or (S, N) for S seeds judged on the same N examples:
+seeds are averaged, and the number of distinct examples stays the sample size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import bdtr, betaincinv
+
+from frlcore.errors import UserError
+
+KINDS = ("standard", "boundary", "boundary_difference", "robust")
+STATISTICS = ("worst", "average")
+
+
+@dataclass(frozen=True, eq=False)
+class ClassErrors:
+    """Errors of every class, each a float array (C,) of fractions; `n` counts the distinct examples of a class.
+
+    With "right" for a prediction that equals the label, and the one perturbation found for each example (Eq. 7):
+
+    - `standard`: Pr(clean prediction wrong).
+    - `robust`: Pr(adversarial prediction wrong). A verdict of the kind "any perturbation counts" also counts
+      clean mistakes, so it must hand over the clean prediction of an example that is wrong without an attack.
+    - `boundary`: Pr(clean right and adversarial wrong).
+    - `boundary_difference`: robust - standard, the released code's definition; an example that the attack moves
+      from wrong to right is subtracted, so it is never above `boundary`, and the two agree under the "any" verdict.
+    """
+
+    n: np.ndarray
+    standard: np.ndarray
+    boundary: np.ndarray
+    boundary_difference: np.ndarray
+    robust: np.ndarray
+
+    @classmethod
+    def from_predictions(
+        cls, labels: ArrayLike, clean: ArrayLike, adversarial: ArrayLike, num_classes: int
+    ) -> ClassErrors:
+        """Count the errors of integer predictions, `labels` (N,), `clean` and `adversarial` (N,) or (S, N).
+
+        Raises UserError when shapes differ, a label is outside the classes, or a class has no example.
+        """
+        truth, first, second = np.asarray(labels), np.asarray(clean), np.asarray(adversarial)
+        if truth.ndim != 1 or first.shape != second.shape or first.ndim not in (1, 2) or first.shape[-1] != len(truth):
+            shapes = f"labels {truth.shape}, clean {first.shape} and adversarial {second.shape}"
+            raise UserError(f"{shapes} do not fit together; give (N,) labels and (N,) or (S, N) predictions")
+        if len(truth) and not 0 <= truth.min() <= truth.max() < num_classes:
+            raise UserError(f"labels must be between 0 and {num_classes - 1}")
+        n = np.bincount(truth.astype(np.int64), minlength=num_classes)
+        if (n == 0).any():
+            raise UserError(f"class {int(np.argmin(n))} has no example, so it has no error")
+
+        def rate(wrong: np.ndarray) -> np.ndarray:
+            return np.bincount(truth.astype(np.int64), weights=_per_example(wrong), minlength=num_classes) / n
+
+        standard, robust = rate(first != truth), rate(second != truth)
+        boundary = rate((first == truth) & (second != truth))
+        return cls(n, standard, boundary, robust - standard, robust)
+
+    def average(self, kind: str) -> float:
+        """Mean over classes, each class counting the same."""
+        return float(self._get(kind).mean())
+
+    def average_examples(self, kind: str) -> float:
+        """Mean over examples; differs from `average` when the classes differ in size."""
+        return float(np.average(self._get(kind), weights=self.n))
+
+    def worst(self, kind: str) -> tuple[int, float]:
+        """The class with the largest error (the first of equals) and that error."""
+        values = self._get(kind)
+        return int(values.argmax()), float(values.max())
+
+    def std_over_classes(self, kind: str) -> float:
+        """Standard deviation over the classes, which are all there are (divisor C)."""
+        return float(self._get(kind).std())
+
+    def interval(self, kind: str, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+        """Exact interval of every class, (low, high); raises UserError for a difference, which is no proportion."""
+        if kind == "boundary_difference":
+            raise UserError('"boundary_difference" is a difference of two errors, not a proportion; use "boundary"')
+        return interval(self._get(kind) * self.n, self.n, level)
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """Plain lists, for JSON."""
+        return {name: getattr(self, name).tolist() for name in ("n", *KINDS)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ClassErrors:
+        """The inverse of `to_dict`."""
+        return cls(np.asarray(values["n"], dtype=np.int64), *(np.asarray(values[kind], dtype=float) for kind in KINDS))
+
+    def _get(self, kind: str) -> np.ndarray:
+        _one_of(kind, KINDS, "error")
+        return getattr(self, kind)
+
+
+class Difference(NamedTuple):
+    """A difference a - b with its interval and a two-sided p-value."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+def interval(errors: ArrayLike, n: ArrayLike, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Clopper-Pearson interval (low, high) of an error rate from `errors` out of `n`, element by element.
+
+    Counts may be real numbers: with several seeds `errors` is the mean count and `n` the number of distinct examples,
+    which treats the seeds as one and is therefore on the wide side. Clopper and Pearson (1934).
+    """
+    _check_level(level)
+    n, errors = np.asarray(n, dtype=float), np.asarray(errors, dtype=float)
+    if (errors < 0).any() or (errors > n + 1e-6).any():
+        raise UserError("the number of errors must lie between 0 and the number of examples")
+    errors = np.minimum(errors, n)
+    tail = (1 - level) / 2
+    with np.errstate(invalid="ignore"):  # the two closed ends have no beta quantile
+        low = np.where(errors > 0, betaincinv(errors, n - errors + 1, tail), 0.0)
+        high = np.where(errors < n, betaincinv(errors + 1, n - errors, 1 - tail), 1.0)
+    return low, high
+
+
+def bootstrap(
+    labels: ArrayLike,
+    wrong: ArrayLike,
+    statistic: str = "worst",
+    *,
+    draws: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Percentile interval (low, high) of the average or worst class's error, resampling examples within classes.
+
+    All seeds of an example are drawn together, so the interval speaks of other test examples, not of other seeds.
+    The maximum over noisy classes lies above the true maximum on average, in the data and again in each resample:
+    the "worst" interval is biased upward, the more so the closer the leading classes are. Efron and Tibshirani (1993).
+    """
+    _check_level(level)
+    sample = _statistic(_resampled(*_matched(labels, wrong), draws, seed), statistic)[:, 0]
+    low, high = np.quantile(sample, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def paired_bootstrap(
+    labels: ArrayLike,
+    wrong_a: ArrayLike,
+    wrong_b: ArrayLike,
+    statistic: str = "worst",
+    *,
+    draws: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Difference:
+    """Difference a - b of a statistic of two methods on the same examples: (difference, low, high, two-sided p).
+
+    Both methods see the same resamples, within classes. The p-value is the level at which the percentile interval
+    starts to hold 0 (with one added to each count, so it is never 0); the smallest possible is 2 / (draws + 1).
+    Each method's worst class may be another one, in the data and in a resample. Efron and Tibshirani (1993).
+    """
+    _check_level(level)
+    truth, values = _matched(labels, wrong_a, wrong_b)
+    errors = np.stack([values[truth == c].mean(axis=0) for c in np.unique(truth)], axis=-1)  # (2, classes)
+    observed = _statistic(errors, statistic)
+    sample = _statistic(_resampled(truth, values, draws, seed), statistic)  # (draws, 2)
+    change = sample[:, 0] - sample[:, 1]
+    low, high = np.quantile(change, [(1 - level) / 2, (1 + level) / 2])
+    side = min(int((change <= 0).sum()), int((change >= 0).sum()))
+    p = min(1.0, 2 * (1 + side) / (draws + 1))
+    return Difference(float(observed[0] - observed[1]), float(low), float(high), p)
+
+
+def mcnemar(wrong_a: ArrayLike, wrong_b: ArrayLike) -> float:
+    """Exact two-sided p-value that two methods (one seed each, shape (N,)) err equally often. McNemar (1947)."""
+    a, b = np.asarray(wrong_a, dtype=bool), np.asarray(wrong_b, dtype=bool)
+    if a.ndim != 1 or a.shape != b.shape:
+        raise UserError(f"McNemar's test compares two (N,) arrays of the same examples, not {a.shape} and {b.shape}")
+    only_a, only_b = np.count_nonzero(a & ~b), np.count_nonzero(b & ~a)
+    if only_a == only_b:
+        return 1.0
+    return float(min(1.0, 2 * bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
+
+
+def holm(p_values: ArrayLike) -> np.ndarray:
+    """p-values adjusted for testing all of them at once, in the order given. Holm (1979)."""
+    p = np.asarray(p_values, dtype=float)
+    order = np.argsort(p)
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.maximum.accumulate(np.minimum(1.0, p[order] * np.arange(len(p), 0, -1)))
+    return adjusted
+
+
+def _per_example(wrong: ArrayLike) -> np.ndarray:
+    """Share of seeds that are wrong, (N,)."""
+    values = np.asarray(wrong, dtype=float)
+    return values.mean(axis=0) if values.ndim == 2 else values
+
+
+def _matched(labels: ArrayLike, *wrongs: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (N,) and the share of wrong seeds of every example and method, (N, methods)."""
+    truth, columns = np.asarray(labels), [_per_example(wrong) for wrong in wrongs]
+    if truth.ndim != 1 or len(truth) == 0 or any(column.shape != truth.shape for column in columns):
+        shapes = ", ".join(str(column.shape) for column in columns)
+        raise UserError(f"labels {truth.shape} and outcomes of examples {shapes} do not fit together")
+    return truth, np.stack(columns, axis=1)
+
+
+def _resampled(truth: np.ndarray, values: np.ndarray, draws: int, seed: int) -> np.ndarray:
+    """Errors of resampled examples, (draws, methods, classes); the classes are those present, in order.
+
+    Drawing n examples with replacement is a multinomial draw over the distinct outcomes, which is far less work.
+    """
+    rng = np.random.default_rng(seed)
+    means = []
+    for c in np.unique(truth):
+        outcomes, counts = np.unique(values[truth == c], axis=0, return_counts=True)
+        n = counts.sum()
+        means.append(rng.multinomial(n, counts / n, size=draws) @ outcomes / n)  # (draws, methods)
+    return np.stack(means, axis=-1)
+
+
+def _statistic(errors: np.ndarray, statistic: str) -> np.ndarray:
+    _one_of(statistic, STATISTICS, "statistic")
+    return errors.max(axis=-1) if statistic == "worst" else errors.mean(axis=-1)
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise UserError(f"level must be between 0 and 1, not {level}")
+
+
+def _one_of(name: str, known: tuple[str, ...], what: str) -> None:
+    if name not in known:
+        raise UserError(f'unknown {what} "{name}"; choose one of: {", ".join(known)}')

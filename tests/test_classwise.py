@@ -1,0 +1,278 @@
+"""Class-wise errors by hand, intervals against scipy, and what the resampling may and may not claim."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from frlcore.classwise import (
+    KINDS,
+    ClassErrors,
+    bootstrap,
+    holm,
+    interval,
+    mcnemar,
+    paired_bootstrap,
+)
+from frlcore.errors import UserError
+
+LABELS = np.array([0, 0, 0, 0, 1, 1])
+CLEAN = np.array([0, 0, 1, 1, 1, 1])
+ATTACKED = np.array([0, 1, 1, 0, 0, 1])  # the fourth example goes from wrong to right
+
+
+def by_hand() -> ClassErrors:
+    return ClassErrors.from_predictions(LABELS, CLEAN, ATTACKED, 2)
+
+
+def test_errors_of_six_examples_by_hand() -> None:
+    errors = by_hand()
+    assert errors.n.tolist() == [4, 2]
+    assert errors.standard.tolist() == [0.5, 0.0]
+    assert errors.robust.tolist() == [0.5, 0.5]
+    assert errors.boundary.tolist() == [0.25, 0.5]
+    assert errors.boundary_difference.tolist() == [0.0, 0.5]  # wrong to right cancels right to wrong
+
+
+def test_summaries_by_hand() -> None:
+    errors = by_hand()
+    assert errors.average("standard") == 0.25
+    assert errors.average_examples("standard") == pytest.approx(2 / 6)
+    assert errors.worst("boundary") == (1, 0.5)
+    assert errors.worst("robust") == (0, 0.5)  # the first of equals
+    assert errors.std_over_classes("boundary") == 0.125
+    for call in (errors.average, errors.average_examples, errors.worst, errors.std_over_classes, errors.interval):
+        with pytest.raises(UserError, match='unknown error "clean"; choose one of: standard, boundary'):
+            call("clean")
+
+
+def test_definitions_agree_when_a_clean_mistake_counts_as_robust_error() -> None:
+    rng = np.random.default_rng(0)
+    labels, clean, attacked = rng.integers(0, 5, (3, 400))
+    any_verdict = np.where(clean != labels, clean, attacked)
+    errors = ClassErrors.from_predictions(labels, clean, any_verdict, 5)
+    np.testing.assert_allclose(errors.boundary, errors.boundary_difference)
+    np.testing.assert_allclose(errors.robust, errors.standard + errors.boundary)
+    last = ClassErrors.from_predictions(labels, clean, attacked, 5)
+    assert (last.boundary_difference <= last.boundary).all() and (last.robust <= errors.robust).all()
+    assert (last.boundary_difference < last.boundary).any()
+
+
+def test_seeds_are_averaged_and_examples_stay_distinct() -> None:
+    seeds = [ClassErrors.from_predictions(LABELS, CLEAN, attacked, 2) for attacked in (ATTACKED, CLEAN)]
+    both = ClassErrors.from_predictions(LABELS, np.stack([CLEAN, CLEAN]), np.stack([ATTACKED, CLEAN]), 2)
+    assert both.n.tolist() == [4, 2]
+    for kind in KINDS:
+        mean = (getattr(seeds[0], kind) + getattr(seeds[1], kind)) / 2
+        np.testing.assert_allclose(getattr(both, kind), mean, atol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+def test_torch_and_numpy_integers_are_alike(dtype: torch.dtype) -> None:
+    tensors = [torch.tensor(values, dtype=dtype) for values in (LABELS, CLEAN, ATTACKED)]
+    assert ClassErrors.from_predictions(*tensors, 2).to_dict() == by_hand().to_dict()
+    bytes_ = [values.astype(np.uint8) for values in (LABELS, CLEAN, ATTACKED)]
+    assert ClassErrors.from_predictions(*bytes_, 2).to_dict() == by_hand().to_dict()
+
+
+def test_errors_survive_json() -> None:
+    text = json.dumps(by_hand().to_dict())
+    again = ClassErrors.from_dict(json.loads(text))
+    assert again.to_dict() == by_hand().to_dict()
+    assert again.n.dtype == np.int64 and again.robust.dtype == float
+
+
+@pytest.mark.parametrize(
+    ("labels", "clean", "attacked", "classes", "message"),
+    [
+        (LABELS, CLEAN[:5], ATTACKED, 2, "do not fit"),
+        (LABELS, CLEAN, np.stack([ATTACKED, ATTACKED]), 2, "do not fit"),
+        (LABELS[:5], CLEAN, ATTACKED, 2, "do not fit"),
+        (LABELS, CLEAN, ATTACKED, 1, "between 0 and 0"),
+        (LABELS - 1, CLEAN, ATTACKED, 2, "between 0 and 1"),
+        (LABELS, CLEAN, ATTACKED, 4, "class 2 has no example"),
+    ],
+)
+def test_bad_predictions(
+    labels: np.ndarray, clean: np.ndarray, attacked: np.ndarray, classes: int, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        ClassErrors.from_predictions(labels, clean, attacked, classes)
+
+
+# ---------------------------------------------------------------------------------------------------- exact intervals
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 10), (10, 10), (1, 1), (3, 17), (75, 300), (750, 1000), (999, 1000)])
+@pytest.mark.parametrize("level", [0.8, 0.95, 0.999])
+def test_interval_is_scipys_exact_one(k: int, n: int, level: float) -> None:
+    expected = stats.binomtest(k, n).proportion_ci(level, method="exact")
+    assert interval(k, n, level) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+def test_interval_takes_arrays_and_real_counts() -> None:
+    low, high = interval([0, 2.5, 5], 5)
+    assert low.shape == high.shape == (3,)
+    assert low[0] == 0 and high[2] == 1
+    beta = stats.beta.ppf([0.025, 0.975], [2.5, 3.5], [3.5, 2.5])
+    assert (low[1], high[1]) == pytest.approx(tuple(beta))
+    assert (np.diff(low) > 0).all() and (np.diff(high) > 0).all()
+
+
+def test_interval_of_no_example_is_everything() -> None:
+    assert interval(0, 0) == (0, 1)
+
+
+def test_half_widths_that_the_text_quotes() -> None:
+    for k, n, expected in ((750, 1000, 2.7), (225, 300, 4.9)):
+        low, high = interval(k, n)
+        assert 50 * (high - low) == pytest.approx(expected, abs=0.2)
+
+
+@pytest.mark.parametrize(("k", "n", "level"), [(-1, 10, 0.95), (11, 10, 0.95), (5, 10, 1.0), (5, 10, 95)])
+def test_bad_intervals(k: int, n: int, level: float) -> None:
+    with pytest.raises(UserError, match="must"):
+        interval(k, n, level)
+
+
+def test_intervals_of_classes() -> None:
+    low, high = by_hand().interval("standard")
+    np.testing.assert_allclose((low, high), interval([2, 0], [4, 2]))
+    with pytest.raises(UserError, match="not a proportion"):
+        by_hand().interval("boundary_difference")
+
+
+# ---------------------------------------------------------------------------------------------------------- resampling
+
+
+def outcomes(rates: list[float], n: int, rng: np.random.Generator, seeds: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    labels = np.repeat(np.arange(len(rates)), n)
+    shape = (seeds, len(labels)) if seeds else len(labels)
+    return labels, rng.random(shape) < np.asarray(rates)[labels]
+
+
+def test_bootstrap_of_the_average_is_the_textbook_interval() -> None:
+    labels, wrong = outcomes([0.1, 0.3, 0.6], 400, np.random.default_rng(0))
+    p = np.array([wrong[labels == c].mean() for c in range(3)])
+    centre, error = p.mean(), np.sqrt((p * (1 - p) / 400).sum()) / 3
+    low, high = bootstrap(labels, wrong, "average", draws=20000)
+    assert (low, high) == pytest.approx((centre - 1.96 * error, centre + 1.96 * error), abs=0.15 * error)
+
+
+def test_bootstrap_is_the_plain_loop() -> None:
+    labels, wrong = outcomes([0.2, 0.5], 30, np.random.default_rng(1), seeds=3)
+    rng = np.random.default_rng(2)
+    sample = []
+    for _ in range(4000):
+        chosen = [rng.choice(np.flatnonzero(labels == c), 30) for c in range(2)]
+        sample.append(max(wrong[:, index].mean() for index in chosen))
+    assert bootstrap(labels, wrong, "worst", draws=4000) == pytest.approx(np.quantile(sample, [0.025, 0.975]), abs=0.02)
+
+
+def test_bootstrap_keeps_the_seeds_of_an_example_together() -> None:
+    labels, wrong = outcomes([0.5], 100, np.random.default_rng(3))
+    one = bootstrap(labels, wrong)
+    assert bootstrap(labels, np.stack([wrong] * 20)) == pytest.approx(one)  # equal seeds add no information
+
+
+def test_bootstrap_repeats_and_is_fast() -> None:
+    labels, wrong = outcomes([0.1 * c for c in range(10)], 180, np.random.default_rng(4))
+    start = time.perf_counter()
+    first = bootstrap(labels, wrong)
+    assert time.perf_counter() - start < 1
+    assert first == bootstrap(labels, wrong) != bootstrap(labels, wrong, seed=1)
+    assert first[0] < 0.9 < first[1]
+
+
+def test_bootstrap_of_a_certain_outcome_has_no_width() -> None:
+    labels, _ = outcomes([0, 0], 10, np.random.default_rng(0))
+    assert bootstrap(labels, labels == 1, "worst") == (1, 1)
+    assert bootstrap(labels, labels == 1, "average") == (0.5, 0.5)
+
+
+def test_coverage_of_the_bootstrap_and_its_upward_bias() -> None:
+    rng = np.random.default_rng(5)
+    clear, tied, average = [], [], []
+    for trial in range(300):
+        labels, wrong = outcomes([0.2, 0.3, 0.7], 200, rng)
+        low, high = bootstrap(labels, wrong, draws=500, seed=trial)
+        clear.append(low <= 0.7 <= high)
+        low, high = bootstrap(labels, wrong, "average", draws=500, seed=trial)
+        average.append(low <= 0.4 <= high)
+        labels, wrong = outcomes([0.5] * 10, 200, rng)
+        tied.append(bootstrap(labels, wrong, draws=500, seed=trial)[0] > 0.5)
+    assert np.mean(clear) > 0.9 and np.mean(average) > 0.9
+    assert np.mean(tied) > 0.5  # ten equal classes: the interval mostly lies above the truth, as the docstring warns
+
+
+def test_paired_bootstrap_sees_what_two_intervals_hide() -> None:
+    labels, a = outcomes([0.4, 0.6], 200, np.random.default_rng(6))
+    b = a.copy()
+    b[np.flatnonzero(a & (labels == 1))[:12]] = False  # b repairs 12 of the worst class's examples and breaks none
+    result = paired_bootstrap(labels, a, b)
+    assert result.difference == pytest.approx(12 / 200)
+    assert 0 < result.low < result.difference < result.high
+    assert result.p < 0.01
+    assert bootstrap(labels, b)[1] > bootstrap(labels, a)[0]  # taken singly, they overlap
+    back = paired_bootstrap(labels, b, a)
+    assert (back.difference, back.p) == (-result.difference, result.p)
+
+
+def test_paired_bootstrap_of_the_same_thing_shows_nothing() -> None:
+    labels, a = outcomes([0.4, 0.6], 50, np.random.default_rng(7), seeds=3)
+    assert paired_bootstrap(labels, a, a, "average") == (0, 0, 0, 1)
+    assert paired_bootstrap(torch.tensor(labels), torch.tensor(a), torch.tensor(a)) == (0, 0, 0, 1)
+
+
+def test_p_values_of_the_paired_bootstrap_are_honest_without_a_difference() -> None:
+    rng = np.random.default_rng(8)
+    p = []
+    for trial in range(300):
+        labels, wrong = outcomes([0.2, 0.4], 150, rng, seeds=2)
+        p.append(paired_bootstrap(labels, wrong[0], wrong[1], "average", draws=300, seed=trial).p)
+    assert np.mean(np.array(p) < 0.05) < 0.1
+
+
+def test_bad_resampling() -> None:
+    labels, wrong = outcomes([0.4, 0.6], 5, np.random.default_rng(0))
+    with pytest.raises(UserError, match='unknown statistic "median"; choose one of: worst, average'):
+        bootstrap(labels, wrong, "median")
+    with pytest.raises(UserError, match="do not fit"):
+        bootstrap(labels[:9], wrong)
+    with pytest.raises(UserError, match="do not fit"):
+        paired_bootstrap(labels, wrong, wrong[:9])
+    with pytest.raises(UserError, match="level must be"):
+        bootstrap(labels, wrong, level=95)
+
+
+# --------------------------------------------------------------------------------------------------------------- tests
+
+
+@pytest.mark.parametrize(("only_a", "only_b"), [(0, 0), (1, 0), (0, 6), (3, 12), (7, 7), (40, 22)])
+def test_mcnemar_is_the_binomial_by_hand(only_a: int, only_b: int) -> None:
+    a = np.r_[np.ones(only_a), np.zeros(only_b), np.ones(9), np.zeros(30)]
+    b = np.r_[np.zeros(only_a), np.ones(only_b), np.ones(9), np.zeros(30)]
+    n, k = only_a + only_b, min(only_a, only_b)
+    coefficient, tail = 1.0, 0.0
+    for i in range(k + 1):
+        tail += coefficient / 2**n
+        coefficient *= (n - i) / (i + 1)
+    assert mcnemar(a, b) == mcnemar(b, a) == pytest.approx(min(1.0, 2 * tail))
+    if n:
+        assert mcnemar(a, b) == pytest.approx(stats.binomtest(only_a, n).pvalue)
+
+
+def test_mcnemar_refuses_seeds() -> None:
+    with pytest.raises(UserError, match="same examples"):
+        mcnemar(np.zeros((2, 5)), np.zeros((2, 5)))
+
+
+def test_holm_by_hand() -> None:
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(holm([0.9, 0.8]), [1, 1])
+    assert holm([0.03]).tolist() == [0.03] and holm([]).tolist() == []
