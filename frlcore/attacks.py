@@ -1,0 +1,172 @@
+"""Gradient attacks inside an l-inf or l2 ball: FGSM and PGD, with one radius for all or one per sample.
+
+Pure functions `f(model, x, y, *, eps, ...) -> x_adv`. The model runs in eval mode (batch-norm statistics stand
+still) and comes back in the mode it arrived in; gradients are taken with respect to the input alone, so nothing is
+left on the parameters. `x: (N, ...) float`, `y: (N,) int64`, radii in the units of `x` (fractions of the pixel range).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from frlcore.errors import UserError
+
+NORMS = ("linf", "l2")
+LOSSES = ("ce", "kl")
+Model = Callable[[Tensor], Tensor]
+
+
+@contextmanager
+def eval_mode(model: Model) -> Iterator[None]:
+    """Run the body with `model` in eval mode, then restore the mode of every submodule."""
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    training = [m for m in modules if m.training]
+    for m in training:
+        m.training = False
+    try:
+        yield
+    finally:
+        for m in training:
+            m.training = True
+
+
+def input_gradient(model: Model, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradient of the summed cross-entropy with respect to `x`, and the logits at `x`.
+
+    `target` holds class indices `(N,)`, or probabilities `(N, C)`: against the fixed clean probabilities the
+    gradient of the cross-entropy is that of the KL divergence.
+    """
+    x = x.detach().requires_grad_()
+    with torch.enable_grad():
+        logits = model(x)
+    if target.dim() == 1:
+        target = F.one_hot(target, logits.shape[1])
+    slope = F.softmax(logits.detach(), dim=1) - target  # d (summed cross-entropy) / d logits
+    (gradient,) = torch.autograd.grad(logits, x, slope)
+    return gradient, logits.detach()
+
+
+class Ball:
+    """The points an attack may visit: within `eps` of `x` in the given norm, and inside the box `clip`."""
+
+    def __init__(self, x: Tensor, eps: float | Tensor, norm: str, clip: tuple[float, float] | None) -> None:
+        if norm not in NORMS:
+            raise UserError(f"unknown norm '{norm}'; known: {', '.join(NORMS)}")
+        self.x, self.norm, self.clip = x, norm, clip
+        self.eps = per_sample(eps, x, "eps")
+        if norm == "linf":
+            self.low, self.high = x - self.eps, x + self.eps
+            if clip is not None:
+                self.low, self.high = self.low.clamp(min=clip[0]), self.high.clamp(max=clip[1])
+
+    def project(self, x: Tensor) -> Tensor:
+        """The nearest point of the ball, cut to the box (which contains the centre, so the ball is never left)."""
+        if self.norm == "linf":
+            return torch.clamp(x, self.low, self.high)
+        delta = x - self.x
+        x = self.x + delta * (self.eps / l2_norm(delta)).clamp(max=1)
+        return x if self.clip is None else x.clamp(*self.clip)
+
+    def ascend(self, x: Tensor, gradient: Tensor, step: float | Tensor) -> Tensor:
+        """One steepest-ascent step in the ball's norm, projected."""
+        direction = gradient.sign() if self.norm == "linf" else gradient / l2_norm(gradient)
+        return self.project(x + step * direction)
+
+    def random_point(self, generator: torch.Generator | None) -> Tensor:
+        """Uniform in the ball, then cut to the box."""
+        if self.norm == "linf":
+            u = torch.rand(self.x.shape, generator=generator, device=self.x.device, dtype=self.x.dtype)
+            return self.project(self.x + (2 * u - 1) * self.eps)
+        direction = torch.randn(self.x.shape, generator=generator, device=self.x.device, dtype=self.x.dtype)
+        u = torch.rand(len(self.x), generator=generator, device=self.x.device, dtype=self.x.dtype)
+        length = self.eps * like(u ** (1 / self.x[0].numel()), self.x)
+        return self.project(self.x + direction / l2_norm(direction) * length)
+
+    def select(self, index: Tensor) -> Ball:
+        """The same ball around a subset of the samples."""
+        eps = self.eps[index] if isinstance(self.eps, Tensor) and self.eps.dim() else self.eps
+        return Ball(self.x[index], eps, self.norm, self.clip)
+
+
+def pgd(
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eps: float | Tensor,
+    step_size: float | Tensor,
+    steps: int,
+    norm: str = "linf",
+    loss: str = "ce",
+    random_start: bool = True,
+    clip: tuple[float, float] | None = (0, 1),
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Projected gradient ascent on the loss inside the ball of radius `eps` (Eq. 1; Madry et al. 2018).
+
+    `eps` and `step_size` are floats or one value per sample `(N,)`. `loss="ce"` climbs the cross-entropy with `y`;
+    `loss="kl"` climbs KL(clean prediction || prediction), the inner maximisation of TRADES (Zhang et al. 2019),
+    whose clean target is computed once. `random_start` begins at a uniform point of the ball for "ce" and, as TRADES
+    does, at `x + 0.001 N(0, 1)` for "kl". `clip=None` leaves the input space unbounded.
+    Raises UserError for a radius or step that is not positive, `steps < 1`, or an unknown norm or loss.
+    """
+    if loss not in LOSSES:
+        raise UserError(f"unknown attack loss '{loss}'; known: {', '.join(LOSSES)}")
+    if steps < 1:
+        raise UserError(f"an attack needs at least 1 step, got steps={steps}")
+    ball = Ball(x, eps, norm, clip)
+    step = per_sample(step_size, x, "step_size")
+    with eval_mode(model):
+        if loss == "kl":
+            with torch.no_grad():
+                target = F.softmax(model(x), dim=1)  # (N, C), once: it does not move during the attack
+        else:
+            target = y
+        x_adv = x
+        if random_start and loss == "ce":
+            x_adv = ball.random_point(generator)
+        elif random_start:
+            noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+            x_adv = ball.project(x + 0.001 * noise)
+        for _ in range(steps):
+            gradient, _ = input_gradient(model, x_adv, target)
+            x_adv = ball.ascend(x_adv, gradient, step)
+    return x_adv.detach()
+
+
+def fgsm(
+    model: Model, x: Tensor, y: Tensor, *, eps: float | Tensor, clip: tuple[float, float] | None = (0, 1)
+) -> Tensor:
+    """One signed-gradient step of length `eps` (Goodfellow et al. 2014)."""
+    return pgd(model, x, y, eps=eps, step_size=eps, steps=1, random_start=False, clip=clip)
+
+
+def per_sample(value: float | Tensor, x: Tensor, name: str) -> float | Tensor:
+    """`value` ready to broadcast against `x`: a positive float, or one positive number per sample `(N,)`.
+
+    Raises UserError for anything else; numbers per sample that lie on a GPU are taken on trust.
+    """
+    if not isinstance(value, Tensor):
+        if not value > 0:
+            raise UserError(f"{name} must be a positive fraction of the input range, got {value}")
+        return float(value)
+    if value.dim() == 0 or len(value) != len(x):
+        raise UserError(f"{name} must be a float or hold one value per sample ({len(x)}), got {tuple(value.shape)}")
+    if value.device.type == "cpu" and not bool((value > 0).all()):  # on a GPU the question would stall the queue
+        raise UserError(f"{name} must be positive for every sample, got {float(value.min())}")
+    return like(value, x)
+
+
+def like(value: Tensor, x: Tensor) -> Tensor:
+    """`(N,)` or already broadcastable values as `(N, 1, ..., 1)`."""
+    return value.to(x.dtype).view(len(x), *[1] * (x.dim() - 1))
+
+
+def l2_norm(x: Tensor) -> Tensor:
+    """Euclidean norm of every sample, `(N, 1, ..., 1)`, never zero."""
+    return like(x.flatten(1).norm(dim=1).clamp(min=1e-12), x)

@@ -1,0 +1,126 @@
+"""What a model predicts on every example of a split, clean and under attack.
+
+The paper's robust error is "there exists a perturbation" (Sec. 3, notation), so an example counts as broken at the
+first misclassified point that the attack visits, and leaves the batch there. The released code looks at the last
+point only; `last_iterate=True` records that verdict as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from frlcore.attacks import NORMS, Ball, Model, eval_mode, input_gradient, per_sample
+from frlcore.data import Split, to_float
+from frlcore.errors import UserError
+from frlcore.frozen import freeze
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A PGD attack on the cross-entropy from a uniform start; radii are fractions of the pixel range."""
+
+    eps: float
+    step_size: float
+    steps: int
+    norm: str = "linf"
+
+    def __post_init__(self) -> None:
+        if not (self.eps > 0 and self.step_size > 0):
+            raise UserError(f"an attack's eps and step_size must be positive, got {self.eps} and {self.step_size}")
+        if self.steps < 1:
+            raise UserError(f"an attack needs at least 1 step, got steps={self.steps}")
+        if self.norm not in NORMS:
+            raise UserError(f"unknown norm '{self.norm}'; known: {', '.join(NORMS)}")
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Predictions per example, all `(N,) uint8` in the order of the split.
+
+    `adversarial` is the first wrong prediction met on the attack's path, the clean one included, or the right class
+    if there is none. `last` is the prediction at the attack's last point, None if it was not asked for.
+    """
+
+    label: np.ndarray
+    clean: np.ndarray
+    adversarial: np.ndarray
+    last: np.ndarray | None = None
+
+
+def predict(model: nn.Module, images: Tensor, *, scale: int, batch_size: int = 1000) -> Tensor:
+    """Class indices `(N,) int64` for uint8 images, model in eval mode."""
+    with eval_mode(model), torch.no_grad():
+        return torch.cat([model(to_float(b, scale)).argmax(1) for b in images.split(batch_size)])
+
+
+def outcomes(
+    model: nn.Module,
+    split: Split,
+    *,
+    scale: int,
+    attack: Attack,
+    generator: torch.Generator | None = None,
+    batch_size: int = 1000,
+    last_iterate: bool = False,
+) -> Outcomes:
+    """Run `attack` over a split and say what the model answered (Sec. 5.1: PGD-20)."""
+    clean, adversarial, last = [], [], []
+    with eval_mode(model):
+        frozen = freeze(model, *split.images.shape[2:])
+        for images, y in zip(split.images.split(batch_size), split.labels.split(batch_size), strict=True):
+            x = to_float(images, scale)
+            with torch.no_grad():
+                clean.append(frozen(x).argmax(1))
+            worst, final = _attack(frozen, x, y, clean[-1], attack, generator, last_iterate)
+            adversarial.append(worst)
+            last.append(final)
+    return Outcomes(
+        label=_uint8([split.labels]),
+        clean=_uint8(clean),
+        adversarial=_uint8(adversarial),
+        last=_uint8(last) if last_iterate else None,
+    )
+
+
+def _attack(
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    clean: Tensor,
+    attack: Attack,
+    generator: torch.Generator | None,
+    keep_all: bool,
+) -> tuple[Tensor, Tensor]:
+    """First wrong and last predictions `(N,)` of one batch; with `keep_all` broken examples stay in the batch."""
+    worst, last = clean.clone(), clean.clone()
+    ball = Ball(x, attack.eps, attack.norm, (0, 1))
+    x_adv = ball.random_point(generator)
+    active = torch.arange(len(y), device=y.device)  # positions of the examples still under attack
+    step = per_sample(attack.step_size, x, "step_size")
+    for k in range(attack.steps + 1):
+        if not keep_all:
+            alive = (worst[active] == y[active]).nonzero().squeeze(1)
+            if len(alive) < len(active):
+                active, x_adv, ball = active[alive], x_adv[alive], ball.select(alive)
+            if not len(active):
+                break
+        target = y[active]
+        if k < attack.steps:
+            gradient, logits = input_gradient(model, x_adv, target)
+            x_adv = ball.ascend(x_adv, gradient, step)
+        else:
+            with torch.no_grad():
+                logits = model(x_adv)
+        prediction = logits.argmax(1)
+        unbroken = worst[active] == target
+        worst[active] = torch.where(unbroken, prediction, worst[active])
+        last[active] = prediction
+    return worst, last
+
+
+def _uint8(parts: list[Tensor]) -> np.ndarray:
+    return torch.cat(parts).to("cpu", torch.uint8).numpy()

@@ -1,0 +1,184 @@
+"""Policies: class-wise validation errors in, what the next epoch uses for every class out (Sec. 4).
+
+A policy is the whole difference between the fair methods. Once an epoch it sees the class-wise errors on the
+validation split and answers with one natural-loss weight, one boundary-loss weight and one radius per class.
+
+    weight    w^i = 1 + C phi^i - sum_j phi^j          C classes, mean over the classes is 1
+    radius    eps^i = margin^i * eps                   margin^i = 1 before the first update
+
+The weight is the coefficient of class i's error in the Lagrangian of Eq. 9, times C; the released code's
+`0.1 + phi^i - 0.1 sum_j phi^j` is the same for ten classes. A negative weight is cut to 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol
+
+import numpy as np
+
+from frlcore.classwise import ClassErrors
+from frlcore.errors import UserError
+
+VARIANTS = ("reweight", "remargin", "reweight+remargin")
+RULES = ("paper", "code")
+
+
+@dataclass(frozen=True)
+class ClassSettings:
+    """What one epoch uses for every class, each `(C,) float`: loss weights around 1, radius as a multiple of eps."""
+
+    w_nat: np.ndarray
+    w_bndy: np.ndarray
+    margin: np.ndarray
+
+
+class Policy(Protocol):
+    """The seam. `state` is all that a policy remembers, by name, each entry `(C,) float`."""
+
+    state: dict[str, np.ndarray]
+
+    def settings(self) -> ClassSettings:
+        """What the next epoch uses."""
+
+    def update(self, errors: ClassErrors, decay: float) -> None:
+        """See the validation errors; `decay` is the learning rate of the model relative to its first value."""
+
+
+def class_weights(phi: np.ndarray) -> np.ndarray:
+    """Loss weights `(C,)` from multipliers `(C,)`: `1 + C phi - sum(phi)`, not below 0."""
+    return np.maximum(1 + len(phi) * phi - phi.sum(), 0.0)
+
+
+@dataclass
+class Uniform:
+    """Every class alike: plain training, and the control of a fine-tune (all multipliers held at 0)."""
+
+    classes: int
+    state: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def settings(self) -> ClassSettings:
+        one = np.ones(self.classes)
+        return ClassSettings(one, one, one)
+
+    def update(self, errors: ClassErrors, decay: float) -> None:
+        pass
+
+
+@dataclass
+class BaselineReweight:
+    """Upweight the whole cost of the class with the highest robust error (Agarwal et al. 2018; Sec. 5.1).
+
+    The paper gives no more than that sentence. Ours: each epoch that class gains `alpha` on one multiplier, which
+    acts on both losses; the multipliers' sum is kept at or below `bound`, as Agarwal et al. bound theirs.
+    """
+
+    classes: int
+    alpha: float = 0.05
+    bound: float = 0.5
+    state: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _positive(alpha=self.alpha, bound=self.bound)
+        self.state.setdefault("phi", np.zeros(self.classes))
+
+    def settings(self) -> ClassSettings:
+        w = class_weights(self.state["phi"])
+        return ClassSettings(w, w, np.ones(self.classes))
+
+    def update(self, errors: ClassErrors, decay: float) -> None:
+        phi = self.state["phi"].copy()
+        phi[int(np.argmax(errors.robust))] += decay * self.alpha
+        self.state["phi"] = _limit_sum(phi, self.bound)
+
+
+@dataclass
+class FRL:
+    """Fair Robust Learning (Algorithm 1, Eq. 11).
+
+    `variant` says what answers a large boundary error: a heavier loss ("reweight"), a larger radius ("remargin"), or
+    both. The natural error is reweighted in all three; in "remargin" the boundary multipliers stay at 0.
+
+    `rule="paper"`: phi += alpha (R_i - R - tau), not below 0, and eps_i *= exp(alpha_margin (R_bndy,i - tau2)) as
+    Eq. 11 stands, without subtracting the mean. Both rates decay with the learning rate. The radius stays at or below
+    `max_margin` times eps (the paper: 16/255 = 2 x 8/255).
+
+    `rule="code"`: the released code. Boundary rate 2 alpha, multipliers rescaled so that each kind sums to at most
+    0.5 (0.3 for Remargin alone), m_i += 0.2 (R_bndy,i - R_bndy - tau2), eps_i = eps clip(exp(2 m_i), 0.98,
+    max_margin). The multipliers' rate falls to half where the learning rate falls to a tenth, the margin's never.
+
+    Errors are fractions; `R` is the mean over the classes. Raises UserError for an unknown variant or rule or a
+    setting that is not positive.
+    """
+
+    classes: int
+    variant: str = "reweight"
+    tau: float = 0.05
+    rule: str = "paper"
+    alpha: float = 0.05
+    alpha_margin: float = 0.05
+    max_margin: float = 2.0
+    state: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.variant not in VARIANTS:
+            raise UserError(f"unknown FRL variant '{self.variant}'; known: {', '.join(VARIANTS)}")
+        if self.rule not in RULES:
+            raise UserError(f"unknown rule '{self.rule}'; known: {', '.join(RULES)}")
+        _positive(tau=self.tau, alpha=self.alpha, alpha_margin=self.alpha_margin, max_margin=self.max_margin)
+        for name in ("phi_nat", "phi_bndy", "log_margin"):
+            self.state.setdefault(name, np.zeros(self.classes))
+
+    def settings(self) -> ClassSettings:
+        if self.rule == "paper":
+            margin = np.exp(self.state["log_margin"])
+        else:
+            margin = np.clip(np.exp(2 * self.state["log_margin"]), 0.98, self.max_margin)
+            margin = np.where(self.state["log_margin"].any(), margin, 1.0)
+        return ClassSettings(class_weights(self.state["phi_nat"]), class_weights(self.state["phi_bndy"]), margin)
+
+    def update(self, errors: ClassErrors, decay: float) -> None:
+        paper = self.rule == "paper"
+        reweight, remargin = "reweight" in self.variant, "remargin" in self.variant
+        excess_nat = errors.standard - errors.average("standard") - self.tau  # (C,) > 0: constraint violated
+        excess_bndy = errors.boundary - errors.average("boundary") - self.tau
+        rate = self.alpha * (decay if paper else decay ** np.log10(2))
+        self.state["phi_nat"] = self._phi(self.state["phi_nat"] + rate * excess_nat)
+        if reweight:
+            twice = 1 if paper else 2
+            self.state["phi_bndy"] = self._phi(self.state["phi_bndy"] + twice * rate * excess_bndy)
+        if remargin and paper:
+            grown = self.state["log_margin"] + decay * self.alpha_margin * (errors.boundary - self.tau)  # Eq. 11
+            self.state["log_margin"] = np.minimum(grown, np.log(self.max_margin))
+        elif remargin:
+            self.state["log_margin"] = self.state["log_margin"] + 0.2 * excess_bndy
+
+    def _phi(self, phi: np.ndarray) -> np.ndarray:
+        if self.rule == "paper":
+            return np.maximum(phi, 0.0)
+        return _limit_sum(np.maximum(phi, 0.0), 0.3 if self.variant == "remargin" else 0.5)
+
+
+POLICIES = {"uniform": Uniform, "baseline_reweight": BaselineReweight, "frl": FRL}
+
+
+def build(name: str, classes: int, **settings: Any) -> Policy:
+    """A policy by name; raises UserError for an unknown one or an unknown setting."""
+    if name not in POLICIES:
+        raise UserError(f"unknown policy '{name}'; known: {', '.join(POLICIES)}")
+    known = [entry.name for entry in fields(POLICIES[name]) if entry.name not in ("classes", "state")]
+    for setting in settings:
+        if setting not in known:
+            raise UserError(f"policy '{name}' has no setting '{setting}'; known: {', '.join(known) or 'none'}")
+    return POLICIES[name](classes=classes, **settings)
+
+
+def _limit_sum(phi: np.ndarray, bound: float) -> np.ndarray:
+    total = phi.sum()
+    return phi * (bound / total) if total > bound else phi
+
+
+def _positive(**settings: float) -> None:
+    for name, value in settings.items():
+        if not value > 0:
+            raise UserError(f"{name} must be positive, got {value}")

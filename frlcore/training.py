@@ -1,0 +1,262 @@
+"""One loop for natural, PGD, TRADES and Fair Robust Learning.
+
+Algorithm 1 of the paper, with the symbols used here:
+
+    f             <- start weights (FRL: a robust model)
+    phi_nat, phi_bndy <- 0
+    repeat
+        R_nat,i, R_bndy,i <- EVAL(f, eps) on the validation split         steps 5-6   evaluate.outcomes
+        phi_nat, phi_bndy, eps_i <- policy(R_nat, R_bndy, tau, alpha)     steps 7-8   policies
+        f <- TRAIN(f, phi, eps)                                           step 9      train_epoch
+    until the epochs are over (a fixed number; violations are logged)     step 10
+
+With w_nat^i, w_bndy^i and eps^i from the policy (Eq. 9), TRAIN minimises, over batches of (x, y),
+
+    natural   mean w_nat^y CE(f(x), y)
+    pgd       mean w_nat^y CE(f(x'), y)                       x' climbs CE inside eps^y      (Eq. 1)
+    trades    mean w_nat^y CE(f(x), y) + beta mean w_bndy^y KL(f(x) || f(x'))    x' climbs the KL
+
+beta is TRADES' 1/lambda. FRL is "trades" under an FRL policy; under the Uniform policy it is TRADES itself.
+Everything random in an epoch is a function of (seed, epoch), so a run that was interrupted between two epochs ends
+with the same weights as one that was not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from frlcore.attacks import NORMS, pgd
+from frlcore.classwise import ClassErrors
+from frlcore.data import DataInfo, Split, Splits, augment, to_float
+from frlcore.errors import UserError
+from frlcore.evaluate import Attack, outcomes
+from frlcore.frozen import freeze
+from frlcore.policies import ClassSettings, Policy
+
+OBJECTIVES = ("natural", "pgd", "trades")
+SELECT = ("average standard", "average robust", "worst robust")
+
+
+@dataclass(frozen=True)
+class Training:
+    """How to train: objective, schedule, training attack, and the attack of the validation (radii in [0, 1])."""
+
+    objective: str
+    epochs: int
+    lr: float
+    milestones: tuple[int, ...] = ()  # the learning rate falls to a tenth after each of these epochs
+    batch_size: int = 128
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    eps: float = 8 / 255
+    step_size: float = 2 / 255  # grows with a class's margin
+    steps: int = 10
+    norm: str = "linf"
+    beta: float = 1.0  # weight of the boundary loss (TRADES: 1 / lambda)
+    batch_normalised: bool = False  # released code: divide each loss by the batch's sum of weights
+    validation_steps: int = 10
+    select: str = "average robust"  # which validation error chooses the "selected" checkpoint
+
+    def __post_init__(self) -> None:
+        for name, known in (("objective", OBJECTIVES), ("norm", NORMS), ("select", SELECT)):
+            if getattr(self, name) not in known:
+                raise UserError(f"unknown {name} '{getattr(self, name)}'; known: {', '.join(known)}")
+        for name in ("epochs", "lr", "batch_size", "eps", "step_size", "steps", "beta", "validation_steps"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"{name} must be positive, got {getattr(self, name)}")
+
+    def decay(self, epoch: int) -> float:
+        """The learning rate of an epoch (counted from 0) relative to the first one."""
+        return 0.1 ** sum(epoch >= m for m in self.milestones)
+
+    @property
+    def validation_attack(self) -> Attack:
+        return Attack(self.eps, self.step_size, self.validation_steps, self.norm)
+
+
+@dataclass
+class Checkpoint:
+    """All that training needs to go on after `epoch` finished epochs; `selected` are the weights validation chose."""
+
+    epoch: int
+    model: dict[str, Tensor]
+    momentum: dict[str, Tensor]
+    policy: dict[str, np.ndarray]
+    selected: dict[str, Tensor] = field(default_factory=dict)
+    selected_epoch: int = -1
+    selected_error: float = float("inf")
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def train(
+    model: nn.Module,
+    splits: Splits,
+    training: Training,
+    policy: Policy,
+    *,
+    seed: int,
+    resume: Checkpoint | None = None,
+    after_epoch: Callable[[Checkpoint], bool] = lambda checkpoint: False,
+) -> Checkpoint:
+    """Train `model` in place and return the last checkpoint (Algorithm 1).
+
+    `after_epoch` sees the checkpoint after every epoch and stops the training early by returning True; the
+    result's `epoch` tells. After the last epoch it cannot: the last weights are validated in any case. The history's
+    entry e holds the validation errors after e epochs and what the policy made of them for epoch e + 1. Raises
+    UserError when a batch is larger than the training split.
+    """
+    if len(splits.train.labels) < training.batch_size:
+        raise UserError(
+            f"a batch of {training.batch_size} is larger than the {len(splits.train.labels)} training images"
+        )
+    optimizer = torch.optim.SGD(
+        model.parameters(), training.lr, momentum=training.momentum, weight_decay=training.weight_decay, fused=True
+    )
+    if resume:
+        _restore(model, optimizer, policy, resume)
+        state = replace(resume, history=resume.history[: resume.epoch])  # its own list: the caller's stays as it is
+    else:
+        state = _snapshot(model, optimizer, policy, Checkpoint(0, {}, {}, {}))
+    for epoch in range(state.epoch, training.epochs):
+        policy.update(_validate(model, splits, training, state, seed), training.decay(epoch))
+        settings = policy.settings()
+        loss = train_epoch(model, splits.train, splits.info, training, settings, optimizer, epoch=epoch, seed=seed)
+        if not np.isfinite(loss):
+            raise UserError(f"the loss is {loss} in epoch {epoch + 1}: lower the learning rate ({training.lr})")
+        state.history[-1] |= {"loss": loss, "policy": _lists(policy.state), "settings": _lists(vars(settings))}
+        state = _snapshot(model, optimizer, policy, state, epoch + 1)
+        if after_epoch(replace(state, history=list(state.history))) and state.epoch < training.epochs:
+            return state
+    _validate(model, splits, training, state, seed)
+    return state
+
+
+def train_epoch(
+    model: nn.Module,
+    split: Split,
+    info: DataInfo,
+    training: Training,
+    settings: ClassSettings,
+    optimizer: torch.optim.Optimizer,
+    *,
+    epoch: int,
+    seed: int,
+) -> float:
+    """One pass over `split` in random batches of constant size; returns the mean loss. Step 9 of Algorithm 1."""
+    device = split.images.device
+    generator = generator_for("train", seed, epoch, device)
+    w_nat, w_bndy, margin = (
+        torch.as_tensor(v, dtype=torch.float32, device=device)
+        for v in (settings.w_nat, settings.w_bndy, settings.margin)
+    )
+    for group in optimizer.param_groups:
+        group["lr"] = training.lr * training.decay(epoch)
+    order = torch.randperm(len(split.labels), generator=generator, device=device)
+    batches = order.split(training.batch_size)[: len(order) // training.batch_size]
+    total = torch.zeros((), device=device)  # stays on the device: one copy to the host an epoch
+    model.train()
+    for index in batches:
+        y = split.labels[index]  # (B,)
+        x = to_float(augment(split.images[index], info.augment, generator=generator), info.scale)  # (B, C, H, W)
+        loss = batch_loss(model, x, y, training, w_nat[y], w_bndy[y], margin[y], generator)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        total += loss.detach()
+    return float(total / len(batches))
+
+
+def batch_loss(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    training: Training,
+    w_nat: Tensor,
+    w_bndy: Tensor,
+    margin: Tensor,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """The objective on one batch; weights and margins are per sample `(B,)`.
+
+    The clean and the adversarial batch are forwarded separately, in this order, in train mode; as in TRADES and the
+    released code the KL target carries a gradient.
+    """
+
+    def mean(w: Tensor, loss: Tensor) -> Tensor:
+        return (w * loss).sum() / (w.sum() if training.batch_normalised else len(loss))
+
+    if training.objective == "natural":
+        return mean(w_nat, F.cross_entropy(model(x), y, reduction="none"))
+    x_adv = pgd(
+        freeze(model, *x.shape[2:]), x, y, eps=training.eps * margin, step_size=training.step_size * margin,
+        steps=training.steps, norm=training.norm, loss="ce" if training.objective == "pgd" else "kl",
+        generator=generator,
+    )  # fmt: skip
+    if training.objective == "pgd":
+        return mean(w_nat, F.cross_entropy(model(x_adv), y, reduction="none"))
+    clean = model(x)  # (B, C)
+    log_clean, log_adv = F.log_softmax(clean, 1), F.log_softmax(model(x_adv), 1)
+    kl = F.kl_div(log_adv, log_clean, log_target=True, reduction="none").sum(1)  # (B,)
+    return mean(w_nat, F.nll_loss(log_clean, y, reduction="none")) + training.beta * mean(w_bndy, kl)
+
+
+def generator_for(purpose: str, seed: int, epoch: int, device: torch.device | str) -> torch.Generator:
+    """The random numbers of one epoch's training, validation or test: a function of (purpose, seed, epoch)."""
+    word = np.random.SeedSequence([*purpose.encode(), seed, epoch]).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(word >> 1))
+
+
+def _validate(model: nn.Module, splits: Splits, training: Training, state: Checkpoint, seed: int) -> ClassErrors:
+    """Class-wise validation errors after `state.epoch` epochs; logs them and keeps the best weights so far."""
+    generator = generator_for("validation", seed, state.epoch, splits.validation.images.device)
+    found = outcomes(
+        model, splits.validation, scale=splits.info.scale, attack=training.validation_attack, generator=generator
+    )
+    errors = ClassErrors.from_predictions(found.label, found.clean, found.adversarial, len(splits.info.classes))
+    state.history.append({"epoch": state.epoch, "validation": errors.to_dict()})
+    statistic, kind = training.select.split()
+    error = errors.average(kind) if statistic == "average" else errors.worst(kind)[1]
+    if state.epoch and error < state.selected_error:
+        state.selected = {name: t.clone() for name, t in model.state_dict().items()}
+        state.selected_epoch, state.selected_error = state.epoch, error
+    return errors
+
+
+def _snapshot(
+    model: nn.Module, optimizer: torch.optim.Optimizer, policy: Policy, before: Checkpoint, epoch: int = 0
+) -> Checkpoint:
+    """A checkpoint that later steps cannot change; history and selected weights carry over."""
+    momentum = {
+        name: optimizer.state[p]["momentum_buffer"].clone()
+        for name, p in model.named_parameters()
+        if optimizer.state[p].get("momentum_buffer") is not None
+    }
+    return Checkpoint(
+        epoch=epoch,
+        model={name: t.clone() for name, t in model.state_dict().items()},
+        momentum=momentum,
+        policy={name: v.copy() for name, v in policy.state.items()},
+        selected=before.selected,
+        selected_epoch=before.selected_epoch,
+        selected_error=before.selected_error,
+        history=list(before.history),
+    )
+
+
+def _restore(model: nn.Module, optimizer: torch.optim.Optimizer, policy: Policy, checkpoint: Checkpoint) -> None:
+    model.load_state_dict(checkpoint.model)
+    for name, p in model.named_parameters():
+        if name in checkpoint.momentum:
+            optimizer.state[p]["momentum_buffer"] = torch.empty_like(p.detach()).copy_(checkpoint.momentum[name])
+    policy.state.update({name: v.copy() for name, v in checkpoint.policy.items()})
+
+
+def _lists(arrays: dict[str, np.ndarray]) -> dict[str, list[float]]:
+    return {name: [float(v) for v in values] for name, values in arrays.items()}
