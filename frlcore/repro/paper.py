@@ -1,0 +1,62 @@
+"""The numbers printed in Xu et al. (2021), Tables 1 to 8, in percent, for setting beside our own."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pandas as pd
+
+from frlcore.errors import UserError
+
+FOLDER = Path(__file__).resolve().parents[2] / "data" / "paper"
+TABLES = range(1, 9)
+BLOCKS = ("Std. Error", "Rob. Error")  # first cell of a header row; the tables of algorithms leave it empty
+
+
+def table(n: int) -> pd.DataFrame:
+    """Table `n` as tidy rows: block, method, column (as printed) and value (float, percent).
+
+    `block` is "Std. Error" or "Rob. Error" in Tables 1, 4, 5 and 6, and "" in the others. Two repairs of names, none
+    of values: Table 6's second block is called "Rob. Error", and "TRADES (1/λ" of Tables 7 and 8 loses its space.
+    Raises UserError when there is no such table or its file is missing.
+    """
+    rows: list[tuple[str, str, str, float]] = []
+    blocks = 0
+    for label, *cells in _cells(n):
+        if label in ("", *BLOCKS):
+            block, columns = BLOCKS[blocks] if label else "", cells
+            blocks += 1
+            continue
+        method = label.replace("TRADES (", "TRADES(")
+        rows.extend((block, method, column, float(cell)) for column, cell in zip(columns, cells, strict=True))
+    return pd.DataFrame(rows, columns=["block", "method", "column", "value"])
+
+
+def notes(n: int) -> tuple[str, ...]:
+    """What is odd about Table `n` as printed, one sentence or two a note, from the folder's README."""
+    heading, found = f"## Table {_number(n)}", []
+    inside = False
+    for line in _text("README.md").splitlines():
+        if line.startswith("## "):
+            inside = line.strip() == heading
+        elif inside and line.startswith("- "):
+            found.append(line[2:].strip())
+    return tuple(found)
+
+
+def _cells(n: int) -> list[list[str]]:
+    return list(csv.reader(_text(f"table{_number(n)}.csv").splitlines()))
+
+
+def _number(n: int) -> int:
+    if n not in TABLES:
+        raise UserError(f"the paper has Tables 1 to 8, not {n}")
+    return n
+
+
+def _text(name: str) -> str:
+    try:
+        return (FOLDER / name).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{FOLDER / name} is missing; run from a complete checkout of the repository") from error
