@@ -1,0 +1,188 @@
+"""The command `frl`: make, look at and publish the runs behind the book."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from frlcore.errors import UserError
+from frlcore.repro import plan as plans
+from frlcore.repro.config import Run
+from frlcore.repro.progress import Report, clock
+from frlcore.repro.store import PROJECT, default_store
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Regenerate the figures and tables of *To be Robust or to be Fair* (Xu et al., ICML 2021). "
+    "`frl run` trains what a figure or table needs, `frl show` prints it, `frl book` builds the pages. "
+    "Results are kept by content: what was made once is never made again, and a run that was interrupted goes on "
+    "from its last whole epoch.",
+)
+out = Console(highlight=False)
+
+PlanArgument = Annotated[str, typer.Argument(metavar="PLAN", help=f"A figure or table: {', '.join(plans.PLANS)}.")]
+EditionOption = Annotated[str, typer.Option(help=f"Data set and size: {', '.join(plans.EDITIONS)}.")]
+SeedsOption = Annotated[int, typer.Option(help="How many seeds of every run, counted from 0.")]
+WorkersOption = Annotated[int | None, typer.Option(help="Runs side by side; default: one a core, or one on a GPU.")]
+DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ..., or auto.")]
+
+
+@app.command()
+def run(
+    plan: PlanArgument = "all",
+    edition: EditionOption = "digits",
+    seeds: SeedsOption = 1,
+    workers: WorkersOption = None,
+    device: DeviceOption = "auto",
+    time_limit: Annotated[
+        str | None, typer.Option(help="Stop cleanly at an epoch's end after this long, as in 90s, 9m or 2h.")
+    ] = None,
+) -> None:
+    """Train and test every run that PLAN needs and that is not done yet."""
+    train(plans.runs(plan, edition, seeds), workers=workers, device=device, time_limit=time_limit)
+
+
+@app.command()
+def status(edition: EditionOption = "digits", seeds: SeedsOption = 1) -> None:
+    """Say how much of every plan is done, and the command for the rest."""
+    store = default_store()
+    for plan in plans.PLANS:
+        needed = plans.runs(plan, edition, seeds)
+        done = sum(store.done(one.key) for one in needed)
+        rest = "" if done == len(needed) else f"   frl run {plan} --edition {edition} --seeds {seeds}"
+        out.print(f"{plan:<12} {done:>4} of {len(needed):>4} runs done{rest}", soft_wrap=True)
+
+
+@app.command()
+def show(
+    plan: PlanArgument = "table2",
+    edition: EditionOption = "digits",
+    csv: Annotated[Path | None, typer.Option(help="Write every number to this CSV file as well.")] = None,
+) -> None:
+    """Print PLAN's errors in percent with 95% intervals, beside the paper's, from all finished seeds."""
+    from frlcore.repro import report, tables
+
+    found = report.results(plan, edition)
+    out.print(tables.terminal(found))
+    if found.missing:
+        out.print(f"Missing runs are made by: {found.command}", soft_wrap=True)
+    if csv:
+        try:
+            report.tidy(found).to_csv(csv, index=False)
+        except OSError as error:
+            raise UserError(f"cannot write {csv}: {error.strerror}") from error
+        out.print(f"Wrote {csv}", soft_wrap=True, markup=False)
+
+
+@app.command()
+def book(
+    edition: Annotated[
+        list[str] | None, typer.Option(help="Editions to build, repeatable; default: digits and cifar10.")
+    ] = None,
+    seeds: SeedsOption = 1,
+    workers: WorkersOption = None,
+    smoke: Annotated[bool, typer.Option(help="A tiny digits edition into _build/smoke: does it all work?")] = False,
+) -> None:
+    """Train the digits edition, execute the notebooks and build the HTML book.
+
+    The CIFAR-10 edition is never trained here: its pages show the records there are, and say what makes the others.
+    """
+    from frlcore.repro import book as pages
+    from frlcore.repro import report, tables
+
+    begin = time.monotonic()
+    editions = ["smoke", "cifar10"] if smoke else edition or ["digits", "cifar10"]
+    pages.pages(editions)  # what is wrong with the editions or the notebooks is said before minutes of training
+    for name in editions:
+        if plans.edition(name).dataset == "digits":
+            train(plans.runs("all", name, seeds), workers=workers, device="cpu")
+    target = PROJECT / "_build" / "smoke" if smoke else PROJECT
+    index = pages.build(editions, target, records_fingerprint=report.fingerprint(editions))
+    out.print(tables.terminal(report.results("table2", editions[0]), kinds=("robust",)))
+    out.print(f"The book is ready after {clock(time.monotonic() - begin)}: {index}", soft_wrap=True)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def notebook(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="A notebook's name or its beginning, as in 05 or 05_experiments.")],
+    output: Annotated[Path | None, typer.Option(help="Where to write the executed notebook.")] = None,
+) -> None:
+    """Execute one notebook with other parameters: `frl notebook 05 -p edition cifar10 -p seeds 3`.
+
+    Every `-p KEY VALUE` sets a parameter; names and types are checked before anything runs.
+    """
+    from frlcore.repro import book as pages
+
+    source = pages.find(name)
+    parameters = pages.parse_parameters(source, words(context.args))
+    target = output or PROJECT / "_build" / "notebooks" / f"{source.stem}.ipynb"
+    executed = pages.execute(source, target, parameters)
+    out.print(f"Executed notebook: {executed}", soft_wrap=True, markup=False)
+
+
+def words(arguments: list[str]) -> list[str]:
+    """KEY VALUE KEY VALUE ... from the `-p KEY VALUE` groups of a command line; UserError for anything else."""
+    groups = [arguments[i : i + 3] for i in range(0, len(arguments), 3)]
+    if any(len(group) != 3 or group[0] != "-p" for group in groups):
+        raise UserError(f"parameters look like -p KEY VALUE, not '{' '.join(arguments)}'")
+    return [word for group in groups for word in group[1:]]
+
+
+def train(
+    runs: list[Run], *, workers: int | None = None, device: str = "auto", time_limit: str | None = None
+) -> None:
+    """Carry out what is missing of `runs` and say how it goes."""
+    from frlcore.repro.engines import run_local
+
+    store = default_store()
+    todo = [one for one in runs if not store.done(one.key)]
+    if not todo:
+        out.print(f"All {len(runs)} runs are in the store.")
+        return
+    deadline = time.time() + seconds(time_limit) if time_limit else None
+    out.print(f"{len(runs) - len(todo)} of {len(runs)} runs are in the store, {len(todo)} to go.")
+    begin = time.monotonic()
+    with Report(todo, out) as report:
+        left = run_local(todo, store, workers=workers, device=device, deadline=deadline, on_progress=report.see)
+    spent = clock(time.monotonic() - begin)
+    if left:
+        out.print(f"Stopped at the time limit after {spent}: {left} of {len(runs)} runs to go. Run again to go on.")
+    else:
+        out.print(f"Trained and tested {len(todo)} runs in {spent}.")
+
+
+def seconds(text: str) -> float:
+    """Seconds of a time such as 90s, 9m or 2h; raises UserError for anything else."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
+    if not match:
+        raise UserError(f"a time limit looks like 90s, 9m or 2h, not '{text}'")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def main() -> None:
+    """Run the command; a UserError becomes one line on stderr and exit status 2, Ctrl-C one line and 130."""
+    try:
+        app()
+    except UserError as error:
+        print(f"frl: {error}", file=sys.stderr)
+        sys.exit(2)
+    except (KeyboardInterrupt, SystemExit) as end:  # Typer turns the first into the second, with status 130
+        if isinstance(end, SystemExit) and end.code != 130:
+            raise
+        print("frl: stopped; run the same command again to go on from the last whole epoch", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(130)  # a plain exit would wait for the threads that execute notebooks
+
+

@@ -1,0 +1,81 @@
+"""Run descriptions: everything that decides a result, and nothing else.
+
+`Run.key` is the sha256 of the canonical JSON of the description, which holds the data set's digest and the key of
+the run whose weights it starts from. The same key means the same experiment, on any machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+from frlcore import data, policies
+from frlcore.errors import UserError
+from frlcore.evaluate import Attack
+from frlcore.models import IMAGE_MODELS
+from frlcore.training import Training
+
+PROTOCOL = 1  # raised whenever a change of the code changes results: older records are then another experiment
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run and its test: a method on one fold with one seed.
+
+    `start` is the run whose last weights it fine-tunes. Raises UserError for an unknown data set, model or policy.
+    """
+
+    dataset: str
+    model: str
+    training: Training
+    test: Attack
+    seed: int = 0
+    fold: int = 0
+    folds: int = 1
+    policy: str = "uniform"
+    policy_settings: Mapping[str, Any] = field(default_factory=dict)
+    start: Run | None = None
+
+    def __post_init__(self) -> None:
+        classes = len(data.info(self.dataset).classes)
+        policies.build(self.policy, classes, **self.policy_settings)
+        if self.model not in IMAGE_MODELS:
+            raise UserError(f"unknown model '{self.model}'; known: {', '.join(IMAGE_MODELS)}")
+        if self.seed < 0:
+            raise UserError(f"a seed is a whole number from 0 on, got {self.seed}")
+
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        """What decides the result, ready for JSON."""
+        return {
+            "protocol": PROTOCOL,
+            "dataset": self.dataset,
+            "digest": data.info(self.dataset).digest,
+            "fold": [self.fold, self.folds],
+            "model": self.model,
+            "training": asdict(self.training),
+            "policy": {"name": self.policy, **self.policy_settings},
+            "test": asdict(self.test),
+            "seed": self.seed,
+            "start": self.start.key if self.start else None,
+        }
+
+    @cached_property
+    def key(self) -> str:
+        """sha256 of the canonical description, 64 hexadecimal digits."""
+        return hashlib.sha256(canonical(self.description)).hexdigest()
+
+    @property
+    def cost(self) -> float:
+        """Forward passes of training images, in units of the training split: for the estimate of the time left."""
+        passes = {"natural": 3, "pgd": 3 + 2 * self.training.steps, "trades": 7 + 2 * self.training.steps}
+        return self.training.epochs * (passes[self.training.objective] + 0.3 * self.training.validation_steps)
+
+
+def canonical(value: Any) -> bytes:
+    """JSON bytes that are the same for equal values: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()

@@ -1,0 +1,172 @@
+"""The local engine: carries a plan out with one process per run, several side by side.
+
+Small runs are fastest as many one-thread processes, so on a CPU every core gets a worker. Workers are forked from
+one process that has imported torch already, so that a run starts in milliseconds. Each dies with the engine; what it
+had finished of its run, up to the last whole epoch, is in the store.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+from frlcore.errors import UserError
+from frlcore.repro.config import Run
+from frlcore.repro.store import Store
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A message from the engine: `run` has finished `epoch` epochs; `done` when its result is stored."""
+
+    run: Run
+    epoch: int
+    done: bool = False
+
+
+@dataclass
+class _Worker:
+    run: Run
+    process: multiprocessing.process.BaseProcess
+    pipe: Connection
+
+
+def run_local(
+    runs: Sequence[Run],
+    store: Store,
+    *,
+    workers: int | None = None,
+    device: str = "auto",
+    deadline: float | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> int:
+    """Carry out every run that is not done yet, parents first; returns how many are still not done.
+
+    After `deadline` (seconds since the epoch, as `time.time()`) no run starts, and those under way stop at the end of
+    their epoch. A run that fails does not stop the others; at the end a UserError says what failed.
+    """
+    if workers is not None and workers < 1:
+        raise UserError(f"workers must be at least 1, got {workers}")
+    todo = [run for run in runs if not store.done(run.key)]
+    waiting = sorted(todo, key=lambda run: -run.cost)  # long runs first: the cores finish together
+    context = _context()
+    active: dict[Connection, _Worker] = {}
+    failures: dict[str, str] = {}
+    limit = workers or default_workers(device)
+    try:
+        while waiting or active:
+            late = deadline is not None and time.time() > deadline
+            ready = [] if late else [run for run in waiting if not run.start or store.done(run.start.key)]
+            for run in ready[: max(0, limit - len(active))]:
+                waiting.remove(run)
+                worker = _start(context, run, store, device, deadline)
+                active[worker.pipe] = worker
+            if not active:
+                break  # late, or what is waiting needs a run that failed
+            for pipe in wait(list(active)):
+                _listen(active, pipe, failures, on_progress)  # type: ignore[arg-type]
+    finally:
+        for worker in active.values():
+            worker.process.terminate()
+    if failures:
+        first = next(iter(failures.values()))
+        raise UserError(first if len(failures) == 1 else f"{len(failures)} runs failed; the first: {first}")
+    return sum(not store.done(run.key) for run in todo)
+
+
+def default_workers(device: str) -> int:
+    """One worker a core on a CPU, one on a GPU."""
+    import torch
+
+    if device.startswith("cuda") or (device == "auto" and torch.cuda.is_available()):
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["frlcore.repro.worker"])
+    if threading.current_thread() is threading.main_thread():
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server inherits it: Ctrl-C is the engine's alone
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.signal(signal.SIGINT, before)
+    return context
+
+
+def _start(
+    context: multiprocessing.context.BaseContext, run: Run, store: Store, device: str, deadline: float | None
+) -> _Worker:
+    ours, theirs = context.Pipe()
+    process = context.Process(
+        target=_work, args=(theirs, run, store.root, store.published, device, deadline), daemon=True
+    )
+    process.start()
+    theirs.close()
+    return _Worker(run, process, ours)
+
+
+def _listen(
+    active: dict[Connection, _Worker],
+    pipe: Connection,
+    failures: dict[str, str],
+    on_progress: Callable[[Progress], None],
+) -> None:
+    worker = active[pipe]
+    try:
+        kind, value = pipe.recv()
+    except EOFError:
+        worker.process.join()
+        kind, value = "failed", f"a worker process ended with exit code {worker.process.exitcode}; run again to go on"
+    if kind == "epoch":
+        on_progress(Progress(worker.run, value))
+        return
+    del active[pipe]
+    pipe.close()
+    if kind == "failed":
+        failures[worker.run.key] = value
+    elif value:
+        on_progress(Progress(worker.run, worker.run.training.epochs, done=True))
+
+
+def _work(pipe: Connection, run: Run, root: Path, published: Path, device: str, deadline: float | None) -> None:
+    """The worker process: epoch by epoch to the pipe, then ("done", finished?) or ("failed", why)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine decides; Ctrl-C reaches it
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    import torch
+
+    from frlcore.repro.worker import carry_out
+
+    torch.set_num_threads(1)
+
+    def after_epoch(epoch: int) -> bool:
+        pipe.send(("epoch", epoch))
+        return deadline is not None and time.time() > deadline
+
+    try:
+        pipe.send(("done", carry_out(run, Store(root, published), device=device, after_epoch=after_epoch)))
+    except UserError as error:
+        pipe.send(("failed", str(error)))
+    except Exception:  # the traceback is for whoever mends it; the engine goes on with the other runs
+        traceback.print_exc(file=sys.stderr)
+        pipe.send(("failed", f"run {run.key[:12]} failed unexpectedly; its traceback is above"))
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

@@ -1,0 +1,57 @@
+"""How a plan is getting on: a bar on a terminal, elsewhere a line every ten seconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+from frlcore.repro.config import Run
+from frlcore.repro.engines import Progress
+
+LINE_SECONDS = 10
+
+
+class Report:
+    """Shows runs done, what is being trained and the time left, from the messages of an engine."""
+
+    def __init__(self, todo: Sequence[Run], console: Console) -> None:
+        self.todo, self.console = todo, console
+        self.epochs: dict[str, int] = {}
+        self.gained = 0.0  # work done under our eyes, in units of Run.cost
+        self.finished = 0
+        self.begin = self.printed = time.monotonic()
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self.bar = Bar(*columns, console=console, disable=not console.is_terminal)
+        self.task = self.bar.add_task("starting", total=len(todo))
+
+    def __enter__(self) -> Report:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def see(self, progress: Progress) -> None:
+        """Take in one message and show where things stand."""
+        run, epochs = progress.run, progress.run.training.epochs
+        before = self.epochs.get(run.key, progress.epoch - 1)  # an earlier process may have made the first epochs
+        self.gained += run.cost * (progress.epoch - before) / epochs
+        self.epochs[run.key] = progress.epoch
+        self.finished += progress.done
+        rest = sum(one.cost * (1 - self.epochs.get(one.key, 0) / one.training.epochs) for one in self.todo)
+        left = clock((time.monotonic() - self.begin) * rest / max(self.gained, 1e-9))
+        what = f"{run.training.objective}/{run.policy} fold {run.fold} seed {run.seed}, epoch {progress.epoch}/{epochs}"
+        self.bar.update(self.task, completed=self.finished, description=f"{what}, about {left} left")
+        if not self.console.is_terminal and time.monotonic() - self.printed > LINE_SECONDS:
+            self.printed = time.monotonic()
+            self.console.print(f"[{self.finished} of {len(self.todo)} runs] {what}, about {left} left", soft_wrap=True)
+
+
+def clock(seconds: float) -> str:
+    """A time span as a person says it."""
+    minutes, rest = divmod(round(max(seconds, 0)), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

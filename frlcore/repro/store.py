@@ -1,0 +1,233 @@
+"""Results and checkpoints by key: written whole or not at all, checked when read.
+
+    <store>/<key>/result.json           deterministic: description, outcomes per test example, history; its presence
+                                        means "done"
+    <store>/<key>/provenance.json       seconds, machine, versions, commit: what may differ between two makings
+    <store>/<key>/last.safetensors      weights after the last epoch; selected.safetensors: those validation chose
+    <store>/<key>/state.safetensors     all that training needs to go on, while it is unfinished
+
+Two places are read: the local store (`data/cache`, or the folder in FRL_STORE), and `data/runs`, the records that
+are published with the book. Only the local store is written.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from frlcore.errors import UserError
+from frlcore.repro.config import canonical
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from frlcore.training import Checkpoint
+
+PROJECT = Path(__file__).resolve().parents[2]
+PUBLISHED = PROJECT / "data" / "runs"
+FORMAT = 1
+
+
+def default_store() -> Store:
+    """The store in FRL_STORE, else `data/cache` of the project."""
+    return Store(Path(os.environ.get("FRL_STORE") or PROJECT / "data" / "cache"))
+
+
+class Store:
+    """A folder of runs by key. Every method that reads damaged or foreign bytes raises a UserError naming the file."""
+
+    def __init__(self, root: Path, published: Path = PUBLISHED) -> None:
+        self.root, self.published = Path(root), Path(published)
+
+    def folder(self, key: str) -> Path:
+        return self.root / key[:20]
+
+    def find(self, key: str, name: str) -> Path | None:
+        """Where a run's file stands, local before published; None if nowhere."""
+        for root in (self.root, self.published):
+            path = root / key[:20] / name
+            try:
+                if path.is_file():
+                    return path
+            except OSError as error:  # no permission, or a name that cannot be one
+                reason = f"cannot read {path}: {error.strerror}"
+                raise UserError(f"{reason}; choose another folder with FRL_STORE") from error
+        return None
+
+    def done(self, key: str) -> bool:
+        return self.find(key, "result.json") is not None
+
+    def result(self, key: str) -> dict[str, Any] | None:
+        """The result of a finished run, with byte arrays decoded; None if it is not finished."""
+        path = self.find(key, "result.json")
+        if path is None:
+            return None
+        try:
+            body = json.loads(path.read_bytes())
+            digest = body.pop("sha256")
+            found = hashlib.sha256(canonical(body)).hexdigest()
+        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+            raise UserError(f"{path} is truncated or damaged; delete its folder and run again") from error
+        if body.get("format") != FORMAT:
+            raise UserError(f"{path} has format {body.get('format')}, this code reads {FORMAT}; delete it or update")
+        if found != digest or body["key"] != key:
+            raise UserError(f"{path} was changed after it was written; delete its folder and run again")
+        for arrays in body["outcomes"].values():
+            arrays.update({name: unpack(text) for name, text in arrays.items()})
+        return body
+
+    def provenance(self, key: str) -> dict[str, Any]:
+        """Who made a finished run, on what, in how long; {} if that file is gone."""
+        path = self.find(key, "provenance.json")
+        try:
+            return json.loads(path.read_bytes()) if path else {}
+        except ValueError as error:
+            raise UserError(f"{path} is truncated or damaged; delete its folder and run again") from error
+
+    def finish(
+        self, key: str, body: dict[str, Any], provenance: dict[str, Any], weights: dict[str, dict[str, Tensor]]
+    ) -> None:
+        """Write weights and provenance, and last the result that makes the run count as done."""
+        body = {"format": FORMAT, "key": key, **body}
+        body["sha256"] = hashlib.sha256(canonical(body)).hexdigest()
+        for name, tensors in weights.items():
+            self._save_tensors(self.folder(key) / f"{name}.safetensors", tensors, {"key": key})
+        self._write(self.folder(key) / "provenance.json", json.dumps(provenance, indent=1).encode() + b"\n")
+        self._write(self.folder(key) / "result.json", canonical(body) + b"\n")
+        state = self.folder(key) / "state.safetensors"
+        with _writing(state):
+            state.unlink(missing_ok=True)
+
+    def weights(self, key: str, name: str = "last") -> dict[str, Tensor]:
+        """The weights "last" or "selected" of a finished run; UserError if they are missing."""
+        path = self.find(key, f"{name}.safetensors")
+        if path is None:
+            folder = (self.find(key, "result.json") or self.folder(key) / "result.json").parent
+            raise UserError(f"the {name} weights of run {key[:12]} are missing; delete {folder} and run again")
+        return _load_tensors(path, key)[0]
+
+    def save_state(self, key: str, checkpoint: Checkpoint) -> None:
+        """Keep an unfinished run's checkpoint, replacing the one before."""
+        groups = {"model": checkpoint.model, "momentum": checkpoint.momentum, "selected": checkpoint.selected}
+        tensors = {f"{group}/{name}": t for group, content in groups.items() for name, t in content.items()}
+        rest = {
+            "epoch": checkpoint.epoch,
+            "policy": {name: values.tolist() for name, values in checkpoint.policy.items()},
+            "selected_epoch": checkpoint.selected_epoch,
+            "selected_error": checkpoint.selected_error if checkpoint.selected else None,
+            "history": checkpoint.history,
+        }
+        self._save_tensors(
+            self.folder(key) / "state.safetensors", tensors, {"key": key, "rest": canonical(rest).decode()}
+        )
+
+    def load_state(self, key: str) -> Checkpoint | None:
+        """The checkpoint of an unfinished run; None if it has not begun."""
+        from frlcore.training import Checkpoint
+
+        path = self.folder(key) / "state.safetensors"
+        if not path.is_file():
+            return None
+        tensors, metadata = _load_tensors(path, key)
+        rest = json.loads(metadata["rest"])
+        groups: dict[str, dict[str, Tensor]] = {"model": {}, "momentum": {}, "selected": {}}
+        for name, t in tensors.items():
+            group, _, name = name.partition("/")
+            groups[group][name] = t
+        return Checkpoint(
+            epoch=rest["epoch"],
+            policy={name: np.asarray(values) for name, values in rest["policy"].items()},
+            selected_epoch=rest["selected_epoch"],
+            selected_error=float("inf") if rest["selected_error"] is None else rest["selected_error"],
+            history=rest["history"],
+            **groups,
+        )
+
+    @contextmanager
+    def lock(self, key: str) -> Iterator[None]:
+        """Hold a run for this process; waits while another one works on it. The lock dies with its process."""
+        from filelock import FileLock
+
+        with _writing(self.folder(key)):
+            self.folder(key).mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.folder(key) / "lock")
+            lock.acquire()
+            for stale in self.folder(key).glob(".*.*"):  # a process that died while it wrote
+                stale.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _write(self, path: Path, content: bytes) -> None:
+        with _writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f".{path.name}.{os.getpid()}")
+            try:
+                with open(temporary, "wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(temporary, path)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    def _save_tensors(self, path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+        from safetensors.torch import save
+
+        tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+        self._write(path, save(tensors, metadata | {"sha256": _tensor_digest(tensors, metadata)}))
+
+
+def _load_tensors(path: Path, key: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is truncated or damaged; delete it and run again") from error
+    digest = metadata.pop("sha256", None)
+    if digest != _tensor_digest(tensors, metadata) or metadata.get("key") != key:
+        raise UserError(f"{path} was changed or belongs to another run; delete it and run again")
+    return tensors, metadata
+
+
+def _tensor_digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
+    sha = hashlib.sha256(canonical(metadata))
+    for name in sorted(tensors):
+        sha.update(name.encode() + tensors[name].numpy().tobytes())
+    return sha.hexdigest()
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise UserError(
+            f"cannot write {path}: {reason}; make room or choose another folder with FRL_STORE, then run again"
+        ) from error
+
+
+def pack(values: np.ndarray) -> str:
+    """An integer array as text: its type, a colon, base64."""
+    return f"{values.dtype.str}:{base64.b64encode(np.ascontiguousarray(values)).decode()}"
+
+
+def unpack(text: str) -> np.ndarray:
+    """The inverse of `pack`."""
+    kind, _, content = text.partition(":")
+    return np.frombuffer(base64.b64decode(content), dtype=np.dtype(kind))
+
+
