@@ -1,0 +1,141 @@
+"""The paper's figures from our records: matplotlib, drawn as SVG, one idea each.
+
+Every function returns a closed figure to end a cell with. Colours are Okabe and Ito's, which colour-blind readers can
+tell apart; marks differ in shape as well.
+"""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+from frlcore.classwise import bootstrap, interval
+from frlcore.repro import paper, plan
+from frlcore.repro.report import Results
+
+BLUE, ORANGE, GREEN, VERMILLION, SKY, PURPLE, GREY = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#7F7F7F",
+)  # fmt: skip
+STYLE = {
+    "axes.spines.top": False, "axes.spines.right": False, "axes.titlelocation": "left", "axes.titlesize": "medium",
+    "figure.constrained_layout.use": True, "font.size": 10, "svg.fonttype": "path", "svg.hashsalt": "frlcore",
+}  # fmt: skip
+
+
+def style() -> None:
+    """Draw all figures of this notebook as SVG in the book's style."""
+    set_matplotlib_formats("svg", metadata={"Date": None})
+    mpl.rcParams.update(STYLE)
+
+
+def classwise(found: Results, methods: tuple[str, ...] = ("natural", "pgd", "trades-6")) -> Figure:
+    """Figure 1: standard and robust error of every class with exact 95% intervals, one panel per training method.
+
+    The grey bar between the two marks is the boundary error; dotted lines are the averages over the classes.
+    """
+    methods = tuple(method for method in methods if method in found.present)
+    order = np.argsort(found.errors(methods[-1] if "pgd" not in methods else "pgd").robust)
+    fig, axes = plt.subplots(1, len(methods), figsize=(3.1 * len(methods), 3.6), sharey=True, squeeze=False)
+    y = np.arange(len(order))
+    for ax, method in zip(axes[0], methods, strict=True):
+        errors = found.errors(method)
+        ax.hlines(y, 100 * errors.standard[order], 100 * errors.robust[order], color="#DDDDDD", lw=5, zorder=1)
+        for kind, color, marker in (("standard", BLUE, "o"), ("robust", VERMILLION, "D")):
+            values = getattr(errors, kind)
+            bounds = np.stack(interval(values * errors.n, errors.n))[:, order]
+            spread = 100 * np.abs(bounds - values[order])
+            ax.errorbar(100 * values[order], y, xerr=spread, fmt=marker, ms=5, color=color, lw=1, zorder=2, label=kind)
+            ax.axvline(100 * values.mean(), color=color, ls=":", lw=1, zorder=0)
+        ax.set(title=plan.label(method), xlim=(-3, 103), xlabel="error, %", yticks=y)
+    axes[0, 0].set(yticklabels=[found.classes[c] for c in order], ylabel="class, by robust error after PGD training")
+    axes[0, 0].legend(loc="upper center", frameon=False, handletextpad=0.2)
+    return _closed(fig)
+
+
+def overview(found: Results) -> Figure:
+    """Average against worst-class robust error of every method: down is safer on the whole, left is fairer."""
+    fig, ax = plt.subplots(figsize=(6.4, 4.4))
+    families = {"pgd": (GREY, "s"), "trades-1": (GREY, "^"), "trades-6": (GREY, "v"), "control": ("black", "P"),
+                "baseline-reweight": (ORANGE, "X")}  # fmt: skip
+    by_variant = {"reweight": (BLUE, "o"), "remargin": (GREEN, "D"), "reweight+remargin": (VERMILLION, "*")}
+    shown = [m for m in found.present if m in families or (m in plan.FRL and m.endswith("0.05"))]
+    for method in shown:
+        color, marker = families.get(method) or by_variant[str(plan.FRL[method]["variant"])]
+        wrong = found.wrong(method, "robust")
+        errors = found.errors(method)
+        worst, average = 100 * errors.worst("robust")[1], 100 * errors.average("robust")
+        bounds = [100 * np.array(bootstrap(found.labels, wrong, statistic)) for statistic in ("worst", "average")]
+        spread = [np.abs(b - v)[:, None] for b, v in zip(bounds, (worst, average), strict=True)]
+        ax.errorbar(worst, average, xerr=spread[0], yerr=spread[1], fmt=marker, ms=9, color=color, lw=0.8, alpha=0.9,
+                    label=plan.label(method).replace(", 0.05", ""))  # fmt: skip
+    ax.set(xlabel="robust error of the worst class, %  (left is fairer)", ylabel="average robust error, %")
+    ax.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return _closed(fig)
+
+
+def worst_classes(found: Results) -> Figure:
+    """Worst-class standard, boundary and robust error of every method (filled, ours, 95%) beside the paper (hollow)."""
+    methods = [m for m in found.present if not (m in plan.FRL and "0.07" in m)][::-1]
+    kinds = {"standard": BLUE, "boundary": ORANGE, "robust": VERMILLION}
+    fig, axes = plt.subplots(1, 3, figsize=(9.3, 0.36 * len(methods) + 1.1), sharey=True)
+    printed = paper.table(2)
+    for ax, (kind, color) in zip(axes, kinds.items(), strict=True):
+        for y, method in enumerate(methods):
+            value = 100 * found.errors(method).worst(kind)[1]
+            low, high = (100 * v for v in bootstrap(found.labels, found.wrong(method, kind)))
+            spread = [[max(0.0, value - low)], [max(0.0, high - value)]]
+            ax.errorbar(value, y, xerr=spread, fmt="o", color=color, lw=1.5)
+            column = {"standard": "Worst Std.", "boundary": "Worst Bndy.", "robust": "Worst Rob."}[kind]
+            theirs = printed.value[(printed.method == plan.label(method)) & (printed.column == column)]
+            ax.plot(theirs, [y] * len(theirs), "o", mfc="none", mec=GREY, ms=6)
+        if "pgd" in methods:
+            ax.axvline(100 * found.errors("pgd").worst(kind)[1], color=color, ls=":", lw=1, zorder=0)
+        ax.set(title=f"worst {kind} error", xlabel="%", yticks=range(len(methods)))
+        ax.grid(axis="y", color="#EEEEEE", zorder=-1)
+    axes[0].set_yticklabels([plan.label(m) for m in methods])
+    return _closed(fig)
+
+
+def trajectories(found: Results, method: str) -> Figure:
+    """What Algorithm 1 does: validation errors, multipliers, weights and radii of every class over the epochs.
+
+    Means over folds and seeds. The two classes with the highest and the two with the lowest robust error at the
+    start are in colour.
+    """
+    history = found.history(method)
+    mean = history.groupby(["epoch", "class"], sort=False).mean(numeric_only=True).reset_index()
+    start = mean[mean.epoch == 0].set_index("class").robust.sort_values()
+    colors = dict(zip([*start.index[:2], *start.index[-2:]], (SKY, BLUE, ORANGE, VERMILLION), strict=True))
+    panels = [("robust", "robust error on validation, %", 100.0), ("w_nat", "weight of the natural loss", 1.0),
+              ("w_bndy", "weight of the boundary loss", 1.0), ("margin", "radius, in units of ε", 1.0)]  # fmt: skip
+    fig, axes = plt.subplots(2, 2, figsize=(8.4, 5.6), sharex=True)
+    for ax, (column, title, scale) in zip(axes.flat, panels, strict=True):
+        _lines(ax, mean, column, scale, colors)
+        ax.set(title=title)
+    for ax in axes[1]:
+        ax.set_xlabel("epoch of fine-tuning")
+    return _closed(fig)
+
+
+def _lines(ax: Axes, mean: object, column: str, scale: float, colors: dict[str, str]) -> None:
+    """One line per class; coloured ones carry their class at the right end, moved apart where they meet."""
+    table = scale * mean.pivot(index="epoch", columns="class", values=column).dropna()  # type: ignore[attr-defined]
+    for name in table.columns.difference(list(colors)):
+        ax.plot(table.index, table[name], color="#CCCCCC", lw=1)
+    ends = table.iloc[-1][list(colors)].sort_values()
+    span = max(float(table.max().max() - table.min().min()), 1e-9)
+    place = -np.inf
+    for name, end in ends.items():
+        place = max(float(end), place + 0.07 * span)
+        ax.plot(table.index, table[name], color=colors[str(name)], lw=2)
+        ax.annotate(str(name), (table.index[-1], end), (table.index[-1] + 0.25, place), color=colors[str(name)],
+                    va="center", fontsize="small")  # fmt: skip
+
+
+def _closed(fig: Figure) -> Figure:
+    plt.close(fig)
+    return fig

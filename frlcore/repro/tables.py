@@ -1,0 +1,170 @@
+"""The paper's tables from our records, each cell with its interval and, below it, the number the paper prints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
+from rich.table import Table
+
+from frlcore.classwise import Difference, holm, paired_bootstrap
+from frlcore.repro import paper, plan
+from frlcore.repro.report import KINDS, PAPER_COLUMN, STATISTICS, Results, tidy
+
+COLUMNS = [(statistic, kind) for kind in KINDS for statistic in STATISTICS]
+HEADS = {column: f"{column[0].capitalize()} {column[1]}" for column in COLUMNS}
+PENDING = "not yet run"
+
+
+def note(found: Results) -> Markdown:
+    """What a page shows in place of runs that nobody has made: the command that makes them."""
+    return Markdown(
+        f":::{{admonition}} Not yet run on {found.edition.title}\n:class: note\n"
+        f"No finished record of these runs is in the store. They are made by\n\n```\n{found.command}\n```\n:::\n"
+    )
+
+
+def when_run(found: Results, methods: Iterable[str], make: Callable[[], Any]) -> Any:
+    """What `make` returns if these methods have records, else the note that says how to get them."""
+    return make() if set(methods) <= set(found.present) else note(found)
+
+
+def banner(found: Results) -> Markdown:
+    """Which data and how many runs a page shows."""
+    ed = found.edition
+    if not found.present:
+        return note(found)
+    runs = sum(len(folds) for seeds in found.records.values() for folds in seeds)
+    tested = f"{ed.folds}-fold cross-validation, every image tested once" if ed.folds > 1 else "its own test split"
+    waiting = f" Not yet run: {len(found.missing)} of {len(found.records)} methods." if found.missing else ""
+    theirs = "the paper's data set" if ed.dataset == "cifar10" else "**not** the paper's data, which are CIFAR-10"
+    return Markdown(
+        f"**{ed.title}** ({theirs}): {len(found.labels):,} test images ({tested}), {runs} runs, model `{ed.model}`, "
+        f"l-inf radius {ed.test.eps * ed.unit:.3g}/{ed.unit}.{waiting}"
+    )
+
+
+def fairness(found: Results, checkpoint: str = "last", verdict: str = "any") -> pd.DataFrame:
+    """Table 2: average and worst-class standard, boundary and robust error of every method (Sec. 5.2)."""
+    frame = tidy(found, checkpoint, verdict)
+    rows = {}
+    for method in found.records:
+        cells = {}
+        for column in COLUMNS:
+            if method in found.missing:
+                cells[HEADS[column]] = PENDING
+                continue
+            (row,) = _rows(frame, method, *column).to_dict("records")
+            which = f" “{row['class']}”" if column[0] == "worst" else ""
+            cells[HEADS[column]] = _cell(f"**{row['value']:.1f}**{which}", row["low"], row["high"], row["paper"])
+        rows[plan.label(method)] = cells
+    return pd.DataFrame(rows).T.rename_axis("Method")
+
+
+def classwise(found: Results, kind: str, checkpoint: str = "last", verdict: str = "any") -> pd.DataFrame:
+    """Table 4, one block: a class's error after natural and after PGD training, and the difference (App. A.1.1)."""
+    frame = tidy(found, checkpoint, verdict)
+    rows = {}
+    for method in ("natural", "pgd"):
+        part = frame[(frame.method == method) & (frame.error == kind) & (frame.statistic == "class")]
+        rows[plan.label(method)] = {
+            row["class"]: _cell(f"**{row['value']:.1f}**", row["low"], row["high"], row["paper"])
+            for row in part.to_dict("records")
+        }
+    wrong = [found.wrong(method, kind, checkpoint, verdict) for method in ("pgd", "natural")]
+    printed = frame[(frame.error == kind) & (frame.statistic == "class")].pivot(
+        index="class", columns="method", values="paper"
+    )
+    rows["Diff. (Adv. - Nat.)"] = {}
+    for c, name in enumerate(found.classes):
+        mine = found.labels == c
+        change = paired_bootstrap(found.labels[mine], wrong[0][:, mine], wrong[1][:, mine], "average")
+        difference = printed.pgd[name] - printed.natural[name]
+        rows["Diff. (Adv. - Nat.)"][name] = _change(change, difference)
+    return pd.DataFrame(rows).T.rename_axis(f"{kind.capitalize()} error")
+
+
+def extremes(found: Results) -> list[str]:
+    """The two classes with the highest and the two with the lowest standard error in natural training (Table 1)."""
+    order = np.argsort(-found.errors("natural").standard, kind="stable")
+    return [found.classes[c] for c in (*order[:2], *order[-2:])]
+
+
+def differences(
+    found: Results, reference: str, checkpoint: str = "last", verdict: str = "any"
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Every fair method minus `reference` on the same test examples: the table to show, and its numbers.
+
+    Paired bootstrap over examples within classes; p-values are adjusted over the whole table (Holm). Bold: adjusted
+    p below 0.05. A dagger marks a sign opposite to the paper's.
+    """
+    methods = [m for m in found.present if m == "baseline-reweight" or m in plan.FRL]
+    rows = []
+    for method in methods:
+        shared = found.seeds(method, reference)
+        for statistic, kind in COLUMNS:
+            a, b = (found.wrong(m, kind, checkpoint, verdict)[:shared] for m in (method, reference))
+            change = paired_bootstrap(found.labels, a, b, statistic)
+            printed = _printed(method, statistic, kind) - _printed(reference, statistic, kind)
+            rows.append({"method": plan.label(method), "statistic": statistic, "error": kind,
+                         "difference": 100 * change.difference, "low": 100 * change.low, "high": 100 * change.high,
+                         "p": change.p, "paper": printed})  # fmt: skip
+    numbers = pd.DataFrame(rows)
+    numbers["p_holm"] = holm(numbers["p"])
+    shown: dict[str, dict[str, str]] = {}
+    for row in numbers.to_dict("records"):
+        text = f"{row['difference']:+.1f}"
+        text = f"**{text}**" if row["p_holm"] < 0.05 else text
+        opposite = not math.isnan(row["paper"]) and row["difference"] * row["paper"] < 0
+        cells = shown.setdefault(row["method"], {})
+        head = HEADS[row["statistic"], row["error"]]
+        cells[head] = _cell(text + " †" * opposite, row["low"], row["high"], row["paper"], sign=True)
+    return pd.DataFrame(shown).T.rename_axis(f"minus {plan.label(reference)}"), numbers
+
+
+def terminal(found: Results, kinds: tuple[str, ...] = KINDS) -> Group:
+    """Table 2 for a terminal of 80 columns, one block per kind of error, beside the paper's numbers."""
+    frame = tidy(found)
+    blocks = []
+    for kind in kinds:
+        table = Table(title=f"{found.edition.title}: {kind} error, %", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table.add_column("method")
+        for statistic in STATISTICS:
+            table.add_column(f"{statistic} [95%]", justify="right", no_wrap=True)
+            table.add_column("paper", justify="right", style="dim")
+        for method in found.records:
+            cells = []
+            for statistic in STATISTICS if method in found.present else ():
+                (row,) = _rows(frame, method, statistic, kind).to_dict("records")
+                cells.append(f"{row['value']:.1f} \\[{row['low']:.0f}, {row['high']:.0f}]")
+                cells.append("" if math.isnan(row["paper"]) else f"{row['paper']:.1f}")
+            table.add_row(plan.label(method), *(cells or [PENDING]))
+        blocks.append(table)
+    return Group(*blocks)
+
+
+def _rows(frame: pd.DataFrame, method: str, statistic: str, kind: str) -> pd.DataFrame:
+    return frame[(frame.method == method) & (frame.statistic == statistic) & (frame.error == kind)]
+
+
+def _printed(method: str, statistic: str, kind: str) -> float:
+    printed = paper.table(2)
+    chosen = (printed.method == plan.label(method)) & (printed.column == PAPER_COLUMN[statistic, kind])
+    return float(printed.value[chosen].iloc[0]) if chosen.any() else float("nan")
+
+
+def _change(change: Difference, printed: float) -> str:
+    return _cell(f"**{100 * change.difference:+.1f}**", 100 * change.low, 100 * change.high, printed, sign=True)
+
+
+def _cell(value: str, low: float, high: float, printed: float, sign: bool = False) -> str:
+    """Three lines: the value, its interval, and what the paper prints."""
+    form = "+.1f" if sign else ".1f"
+    theirs = "" if math.isnan(printed) else f"<br>paper {printed:{form}}"
+    return f"{value}<small><br>[{low:{form}}, {high:{form}}]{theirs}</small>"
