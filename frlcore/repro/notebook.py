@@ -1,0 +1,218 @@
+"""One notebook: its declared parameters, its execution with other values, and its labels."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from frlcore.errors import UserError
+
+try:
+    import jupytext
+    import nbformat
+    import papermill
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+except ModuleNotFoundError as error:
+    raise UserError(f"notebooks need the package {error.name!r}: run pip install -e '.[book]'") from error
+
+ROOT = Path(__file__).resolve().parents[2]  # the checkout that holds notebooks/, book/ and data/
+_TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool, "list": list}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One line of a notebook's cell tagged `parameters`: `name: type = default  # help`."""
+
+    name: str
+    type: str
+    default: str
+    help: str
+
+
+def find(name: str, *, root: Path = ROOT) -> Path:
+    """The notebook called `name` ("05_experiments", or any unambiguous beginning such as "05")."""
+    known = sorted(path.stem for path in (root / "notebooks").glob("*.md"))
+    stem = name.removesuffix(".md").removesuffix(".ipynb")
+    found = [stem] if stem in known else [other for other in known if stem and other.startswith(stem)]
+    if len(found) != 1:
+        raise UserError(f"no single notebook is called {name!r}; there are: {', '.join(known) or 'none'}")
+    return root / "notebooks" / f"{found[0]}.md"
+
+
+def read(notebook: Path) -> nbformat.NotebookNode:
+    """The notebook as an object. Raises UserError when it cannot be read."""
+    try:
+        return jupytext.read(notebook)
+    except Exception as error:  # jupytext raises whatever its YAML and JSON readers raise
+        raise UserError(f"cannot read the notebook {notebook}: {_last_line(str(error))}") from error
+
+
+def declared(notebook: Path) -> dict[str, Parameter]:
+    """The parameters a notebook declares, by name. Raises UserError for one without a known type."""
+    found = {}
+    for name, entry in papermill.inspect_notebook(read(notebook)).items():
+        kind = str(entry["inferred_type_name"]).replace(" ", "")
+        if kind.partition("[")[0] not in _TYPES:
+            raise UserError(f"{notebook.name}: parameter {name!r} needs one of the types {', '.join(_TYPES)}")
+        found[name] = Parameter(name, kind, str(entry["default"]), str(entry["help"]).strip())
+    return found
+
+
+def _listing(known: Mapping[str, Parameter]) -> str:
+    return ", ".join(f"{p.name} ({p.type})" for p in known.values()) or "none"
+
+
+def _fits(value: object, kind: str) -> bool:
+    base, _, inner = kind.rstrip("]").partition("[")
+    if base == "float":
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if base == "int":
+        return isinstance(value, int) and not isinstance(value, bool)
+    if base == "list" and inner in _TYPES and isinstance(value, list):
+        return all(_fits(item, inner) for item in value)
+    return isinstance(value, _TYPES[base])
+
+
+def check(notebook: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters, whole numbers made float where declared so; UserError for unknown names and wrong types."""
+    known, checked = declared(notebook), {}
+    for name, value in parameters.items():
+        if name not in known:
+            raise UserError(f"{notebook.name} has no parameter {name!r}; it has: {_listing(known)}")
+        if not _fits(value, known[name].type):
+            raise UserError(f"{notebook.name}: parameter {name!r} takes {known[name].type}, and {value!r} is none")
+        checked[name] = float(value) if known[name].type == "float" else value
+    return checked
+
+
+def parse_parameters(notebook: Path, words: Sequence[str]) -> dict[str, Any]:
+    """Typed parameters from the words `NAME VALUE NAME VALUE ...` of a command line.
+
+    Strings are taken as they are, truth values are `true` or `false`, lists are written `[1, 2]` or `1,2`.
+    Raises UserError for a name without a value, an unknown name and a value of the wrong type.
+    """
+    if len(words) % 2:
+        raise UserError(f"parameter {words[-1]!r} has no value: write NAME VALUE")
+    known, values = declared(notebook), {}
+    for name, text in zip(words[::2], words[1::2], strict=True):
+        if name not in known:
+            raise UserError(f"{notebook.name} has no parameter {name!r}; it has: {_listing(known)}")
+        values[name] = text if known[name].type == "str" else _literal(text)
+    return check(notebook, values)
+
+
+def _literal(text: str) -> Any:
+    """A Python literal; text that is none stays text, and then fails the type check."""
+    try:
+        value = ast.literal_eval({"true": "True", "false": "False"}.get(text.lower(), text))
+    except (ValueError, SyntaxError):
+        return text
+    return list(value) if isinstance(value, tuple) else value
+
+
+def execute(
+    notebook: Path, out: Path, parameters: Mapping[str, Any], *, cwd: Path = ROOT, fingerprint: str = ""
+) -> Path:
+    """Execute a notebook with these parameters in its own kernel and write it to `out` (.ipynb) in one step.
+
+    Only a notebook that ran to its end is written, and nothing in it names a path of this machine.
+    Raises UserError for bad parameters and for a failing cell (notebook, code cell, last line of the error).
+    """
+    values = check(notebook, parameters)
+    try:
+        done = papermill.execute_notebook(
+            read(notebook),
+            None,
+            values,
+            kernel_name="python3",
+            progress_bar=False,
+            resources={"metadata": {"path": str(cwd)}},  # papermill's own `cwd` moves the whole process
+            extra_arguments=["--log-level=CRITICAL"],  # the kernel's own remarks; errors of cells are not among them
+        )
+    except PapermillExecutionError as error:
+        where = error.exec_count - bool(values) if error.exec_count else "?"  # without the injected cell
+        what = _last_line(f"{error.ename}: {error.evalue}")
+        raise UserError(f"{notebook.name}, code cell {where}: {what}") from error
+    except (DeadKernelError, CellTimeoutError) as error:
+        raise UserError(f"{notebook.name}: its kernel died or hung, often for want of memory") from error
+    done.metadata["papermill"] = {
+        "input_path": notebook.name,  # papermill keeps the whole input here, or machine paths
+        "output_path": out.name,
+        "parameters": values,
+        "duration": done.metadata["papermill"].get("duration"),
+    }
+    done.metadata["frl"] = {"fingerprint": fingerprint}
+    write(done, out)
+    return out
+
+
+def write(notebook: nbformat.NotebookNode, out: Path) -> None:
+    """Write a notebook under a temporary name, then rename it into place."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=out.parent, suffix=".part", encoding="utf-8", delete=False) as file:
+        try:
+            file.write(nbformat.writes(notebook))
+        except BaseException:
+            Path(file.name).unlink()
+            raise
+    os.replace(file.name, out)
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines() if line.strip()]
+    return lines[-1] if lines else "no message"
+
+
+def labels(notebook: Path) -> set[str]:
+    """The names a notebook gives to its figures, tables, equations and sections."""
+    found: set[str] = set()
+    for part in read(notebook).cells:
+        if part.cell_type == "code":
+            found.add(part.metadata.get("mystnb", {}).get("figure", {}).get("name", ""))
+            found.update(re.findall(r"\bname\s*=\s*[\"'](tbl-[\w-]+)[\"']", part.source))
+        else:
+            found.update(re.findall(r"^\(([\w:.-]+)\)=", part.source, re.M))
+            found.update(re.findall(r"^\s*:(?:name|label):\s*([\w:.-]+)", part.source, re.M))
+            found.update(re.findall(r"\$\$\s*\(([\w:.-]+)\)", part.source))
+    return found - {""}
+
+
+def page(notebook: nbformat.NotebookNode, names: Iterable[str], suffix: str) -> nbformat.NotebookNode:
+    """An executed notebook as the book shows it: parameter cells removed, and `-suffix` on each of `names`.
+
+    The same notebook can then stand in the book once per edition, with its own figures, tables and references.
+    """
+    choices = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    pattern = re.compile(rf"([`<(#]|^\s*:(?:name|label):\s*)({choices})(?![\w-])", re.M) if choices else None
+
+    def relabel(text: str) -> str:
+        return pattern.sub(rf"\1\2-{suffix}", text) if pattern else text
+
+    for part in notebook.cells:
+        part.metadata.pop("papermill", None)  # its clock times would make every rerun a new page
+        part.metadata.pop("execution", None)
+        tags = part.metadata.get("tags", [])
+        if {"parameters", "injected-parameters"} & set(tags):
+            part.metadata["tags"] = [*tags, "remove-cell"]
+        if part.cell_type != "code":
+            part.source = relabel(part.source)
+            continue
+        figure = part.metadata.get("mystnb", {}).get("figure", {})
+        if figure.get("name") in set(names):
+            figure["name"] += f"-{suffix}"
+        if "caption" in figure:
+            figure["caption"] = relabel(figure["caption"])
+        for output in part.outputs:
+            data = output.get("data", {})
+            if "text/markdown" in data:
+                data["text/markdown"] = relabel(data["text/markdown"])
+    notebook.metadata.pop("papermill", None)
+    notebook.metadata.pop("frl", None)
+    return notebook

@@ -1,0 +1,108 @@
+"""What the notebooks display with: numbered tables, and the footer that offers the data behind them."""
+
+from __future__ import annotations
+
+import base64
+import html
+import math
+import numbers
+import re
+
+import pandas as pd
+from IPython.display import HTML, Markdown
+
+from frlcore.errors import UserError
+
+MISSING = "–"  # en dash: a number that does not exist
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.csv")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Number) and not isinstance(value, bool)
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, numbers.Real) and math.isnan(value))
+
+
+def cell(value: object, digits: int = 1) -> str:
+    """One value as a table shows it: NaN as an en dash, whole numbers whole, other numbers with `digits` decimals."""
+    if _is_missing(value):
+        return MISSING
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        text = f"{float(value):.{digits}f}"
+        return text.removeprefix("-") if float(text) == 0 else text  # no "-0.0"
+    return str(value)
+
+
+def _escape(text: str) -> str:
+    """Keep a string inside its cell: no line breaks, no bare pipe."""
+    return re.sub(r"(?<!\\)\|", r"\\|", " ".join(text.split()))
+
+
+def with_index(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with its index as leading columns; a plain 0, 1, 2, ... index without a name is dropped."""
+    if isinstance(frame.columns, pd.MultiIndex):
+        heads = [", ".join(str(part) for part in column if part != "") for column in frame.columns]
+        frame = frame.set_axis(heads, axis=1)
+    if isinstance(frame.index, pd.RangeIndex) and frame.index.name is None:
+        return frame.reset_index(drop=True)
+    names = [str(name) if name is not None else " " * position for position, name in enumerate(frame.index.names)]
+    return frame.reset_index(names=names)
+
+
+def table(frame: pd.DataFrame, *, caption: str, name: str, digits: int = 1) -> Markdown:
+    """A numbered table in MyST Markdown, for a cell with `mystnb={"markdown_format": "myst"}`.
+
+    Numbers are right-aligned with `digits` decimals, strings pass through as Markdown, missing values are an en dash.
+    Refer to it by `{numref}` and `name`. Raises UserError for an empty frame or an unusable name.
+    """
+    if not _NAME.fullmatch(name):
+        raise UserError(f"table name {name!r}: use letters, digits, '-' and '_', starting with a letter")
+    shown = with_index(frame)
+    if shown.empty:
+        raise UserError(f"table {name!r} has no rows or no columns: there is nothing to show")
+    heads, rules, columns = [], [], []
+    for position, head in enumerate(shown.columns):
+        values = shown.iloc[:, position].tolist()
+        filled = [value for value in values if not _is_missing(value)]
+        right = all(_is_number(value) for value in filled)
+        heads.append(_escape(str(head)))
+        rules.append("---:" if right else ":---")
+        columns.append([_escape(cell(value, digits)) for value in values])
+    lines = [heads, rules, *map(list, zip(*columns, strict=True))]
+    body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return Markdown(f":::{{table}} {' '.join(caption.split())}\n:name: {name}\n:class: frl-table\n\n{body}\n:::\n")
+
+
+def csv_uri(frame: pd.DataFrame) -> str:
+    """The frame as a `data:` address that holds its whole CSV, numbers in full precision."""
+    text = with_index(frame).to_csv(index=False, lineterminator="\n")
+    return "data:text/csv;charset=utf-8;base64," + base64.b64encode(text.encode()).decode()
+
+
+def source(frame: pd.DataFrame, filename: str, *, runs: pd.DataFrame | None = None) -> HTML:
+    """The footer of a figure or table: its data as a CSV download inside the page and, if given, the runs it rests on.
+
+    Needs no network and no files. Raises UserError when `filename` is not a plain name that ends in .csv.
+    """
+    if not _FILENAME.fullmatch(filename):
+        raise UserError(f"file name {filename!r}: use a plain name that ends in .csv, such as 'errors.csv'")
+    link = f'<a class="frl-csv" download="{filename}" href="{csv_uri(frame)}">Data (CSV)</a>'
+    if runs is None or runs.empty:
+        return HTML(f'<div class="frl-source">{link}</div>')
+    shown = with_index(runs)
+    heads = "".join(f"<th>{html.escape(str(head))}</th>" for head in shown.columns)
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell(value))}</td>" for value in row) + "</tr>"
+        for row in shown.itertuples(index=False, name=None)
+    )
+    count = f"{len(shown)} run{'s' if len(shown) != 1 else ''}"
+    return HTML(
+        f'<div class="frl-source">{link}<details><summary>Provenance: {count}</summary>'
+        f'<div class="frl-scroll"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
+        "</details></div>"
+    )
