@@ -68,10 +68,10 @@ def overview(found: Results) -> Figure:
         wrong = found.wrong(method, "robust")
         errors = found.errors(method)
         worst, average = 100 * errors.worst("robust")[1], 100 * errors.average("robust")
-        bounds = [100 * np.array(bootstrap(found.labels, wrong, statistic)) for statistic in ("worst", "average")]
-        spread = [np.abs(b - v)[:, None] for b, v in zip(bounds, (worst, average), strict=True)]
-        ax.errorbar(worst, average, xerr=spread[0], yerr=spread[1], fmt=marker, ms=9, color=color, lw=0.8, alpha=0.9,
-                    label=plan.label(method).replace(", 0.05", ""))  # fmt: skip
+        wide, tall = (100 * np.array(bootstrap(found.labels, wrong, statistic)) for statistic in ("worst", "average"))
+        ax.hlines(average, *wide, color=color, lw=0.8)
+        ax.vlines(worst, *tall, color=color, lw=0.8)
+        ax.plot(worst, average, marker, ms=9, color=color, label=plan.label(method).replace(", 0.05", ""))
     ax.set(xlabel="robust error of the worst class, %  (left is fairer)", ylabel="average robust error, %")
     ax.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
     return _closed(fig)
@@ -87,8 +87,8 @@ def worst_classes(found: Results) -> Figure:
         for y, method in enumerate(methods):
             value = 100 * found.errors(method).worst(kind)[1]
             low, high = (100 * v for v in bootstrap(found.labels, found.wrong(method, kind)))
-            spread = [[max(0.0, value - low)], [max(0.0, high - value)]]
-            ax.errorbar(value, y, xerr=spread, fmt="o", color=color, lw=1.5)
+            ax.hlines(y, low, high, color=color, lw=1.5)
+            ax.plot(value, y, "o", color=color)
             column = {"standard": "Worst Std.", "boundary": "Worst Bndy.", "robust": "Worst Rob."}[kind]
             theirs = printed.value[(printed.method == plan.label(method)) & (printed.column == column)]
             ax.plot(theirs, [y] * len(theirs), "o", mfc="none", mec=GREY, ms=6)

@@ -158,13 +158,13 @@ class Results:
             for folds in self.records[method]:
                 for record in folds:
                     made = record.provenance
+                    speed = made.get("training_images_per_second")
                     rows.append(
                         {
                             "method": plan.label(method), "seed": record.run.seed, "fold": record.run.fold,
-                            "key": record.run.key[:12], "seconds": round(float(made.get("seconds", np.nan)), 1),
-                            "images/s": round(float(made.get("training_images_per_second", np.nan))),
-                            "device": made.get("device", "unknown"), "torch": made.get("torch", "unknown"),
-                            "commit": made.get("commit", "unknown"), "finished": made.get("finished", "unknown"),
+                            "key": record.run.key[:12], "seconds": made.get("seconds"),
+                            "images/s": None if speed is None else round(speed),
+                            **{name: made.get(name) for name in ("device", "torch", "commit", "finished")},
                         }
                     )  # fmt: skip
         return pd.DataFrame(rows)

@@ -1,0 +1,193 @@
+"""From records to numbers, tables, figures and verdicts, on records whose outcomes are known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from IPython.display import Markdown
+from matplotlib.figure import Figure
+
+from frlcore.classwise import ClassErrors
+from frlcore.errors import UserError
+from frlcore.repro import claims, figures, paper, plan, report, tables
+from frlcore.repro.store import Store, pack
+
+CLASSES = 10
+PER_CLASS = 20
+
+
+def outcomes(clean_wrong: int, broken: int, fold: int) -> dict[str, str]:
+    """A fold of the digits in which the first images of every class are wrong, or right and then broken.
+
+    Class c has `clean_wrong` clean mistakes, and c + `broken` more of them under attack.
+    """
+    label = np.repeat(np.arange(CLASSES), PER_CLASS).astype(np.uint8)
+    place = np.tile(np.arange(PER_CLASS), CLASSES)
+    other = (label + 1) % CLASSES
+    clean = np.where(place < clean_wrong, other, label)
+    attacked = np.where(place < clean_wrong + broken + label, other, label)
+    back = np.where(place == 0, label, attacked)  # the last point of the attack is right again for one image a class
+    order = np.arange(len(label), dtype=np.uint32) * 5 + fold
+    arrays = {"label": label, "clean": clean, "any": attacked, "last": back, "index": order}
+    return {name: pack(np.asarray(values, values.dtype)) for name, values in arrays.items()}
+
+
+def write(store: Store, method: str, clean_wrong: int, broken: int, seed: int = 0) -> None:
+    for fold in range(5):
+        run = plan.run("digits", method, fold, seed)
+        one = outcomes(clean_wrong, broken, fold)
+        uniform = [1.0] * CLASSES
+        validation = {"n": [4] * CLASSES} | {
+            kind: [0.1 * c for c in range(CLASSES)] for kind in ("standard", "boundary", "robust")
+        }
+        validation["boundary_difference"] = [0.0] * CLASSES
+        answer = {"w_nat": uniform, "w_bndy": uniform, "margin": uniform}
+        policy = {"phi_nat": [0.0] * CLASSES, "phi_bndy": [0.0] * CLASSES, "log_margin": [0.0] * CLASSES}
+        history = [{"epoch": e, "validation": validation, "settings": answer, "policy": policy} for e in range(3)]
+        body = {
+            "description": run.description, "classes": [str(c) for c in range(CLASSES)],
+            "history": [*history[:2], {"epoch": 2, "validation": validation}],
+            "selected_epoch": 1, "outcomes": {"last": one, "selected": one},
+        }  # fmt: skip
+        store.finish(run.key, body, {"seconds": 1.5, "torch": "9.9"}, {})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Natural, PGD, the control and one FRL method are there; the other methods are not."""
+    store = Store(tmp_path / "store", tmp_path / "published")
+    write(store, "natural", clean_wrong=0, broken=PER_CLASS)
+    write(store, "pgd", clean_wrong=2, broken=6)
+    write(store, "pgd", clean_wrong=4, broken=6, seed=1)
+    write(store, "control", clean_wrong=2, broken=5)
+    write(store, "frl-reweight-0.05", clean_wrong=2, broken=0)
+    return store
+
+
+@pytest.fixture
+def found(store: Store) -> report.Results:
+    return report.results("all", "digits", store)
+
+
+def test_methods_without_a_whole_seed_are_missing(found: report.Results, store: Store) -> None:
+    assert found.present == ["natural", "pgd", "control", "frl-reweight-0.05"]
+    assert "trades-1" in found.missing
+    assert found.seeds("pgd") == 2 and found.seeds("pgd", "control") == 1
+    for run in (plan.run("digits", "pgd", fold, 1) for fold in range(1)):
+        (store.folder(run.key) / "result.json").unlink()
+    assert report.results("all", "digits", store).seeds("pgd") == 1
+
+
+def test_folds_are_pooled_and_seeds_averaged(found: report.Results) -> None:
+    assert found.predictions("pgd", "clean").shape == (2, 5 * CLASSES * PER_CLASS)
+    errors = found.errors("pgd")
+    assert errors.n.tolist() == [5 * PER_CLASS] * CLASSES  # seeds do not add examples
+    assert np.allclose(errors.standard, 3 / PER_CLASS)  # mean of 2 and 4 of 20
+    assert np.allclose(errors.boundary, (6 + np.arange(CLASSES)).clip(max=PER_CLASS) / PER_CLASS)
+    assert np.allclose(errors.robust, errors.standard + errors.boundary)
+    last = found.errors("pgd", verdict="last")
+    assert np.allclose(errors.robust - last.robust, 1 / PER_CLASS)
+
+
+def test_wrong_agrees_with_class_errors(found: report.Results) -> None:
+    for kind in report.KINDS:
+        wrong = found.wrong("pgd", kind)
+        by_class = [wrong[:, found.labels == c].mean() for c in range(CLASSES)]
+        assert np.allclose(by_class, getattr(found.errors("pgd"), kind))
+
+
+def test_tidy_holds_every_number_in_percent_with_an_interval(found: report.Results) -> None:
+    frame = report.tidy(found)
+    assert len(frame) == 4 * 3 * (2 + CLASSES)
+    sure = frame[frame.statistic != "worst"]  # resampling a maximum is biased upward
+    assert (sure.low <= sure.value + 1e-9).all() and (sure.value <= sure.high + 1e-9).all()
+    row = frame.query("method == 'pgd' and error == 'robust' and statistic == 'worst'").iloc[0]
+    assert row["class"] == "9" and row.value == pytest.approx(100 * (3 + 15) / PER_CLASS) and row.paper == 82.7
+    assert frame.query("statistic == 'class'").paper.isna().all()  # digits are not the paper's classes
+
+
+def test_every_method_of_the_papers_table_2_finds_its_row() -> None:
+    printed = set(paper.table(2).method)
+    assert printed == {plan.label(m) for m in plan.PLANS["table2"] if m != "control" and not m.endswith("code")}
+
+
+def test_fairness_table_marks_what_was_not_run(found: report.Results) -> None:
+    frame = tables.fairness(found)
+    assert list(frame.columns) == list(tables.HEADS.values())
+    assert frame.loc["TRADES(1/λ = 1)"].tolist() == [tables.PENDING] * 6
+    assert frame.loc["PGD Adv. Training", "Worst robust"].startswith("**90.0** “9”")
+    assert "paper 82.7" in frame.loc["PGD Adv. Training", "Worst robust"]
+
+
+def test_classwise_table_and_extremes(found: report.Results) -> None:
+    frame = tables.classwise(found, "standard")
+    assert frame.loc["Natural Training", "3"].startswith("**0.0**")
+    assert frame.loc["Diff. (Adv. - Nat.)", "3"].startswith("**+15.0**")
+    assert len(set(tables.extremes(found))) == 4
+
+
+def test_differences_are_paired_and_signed(found: report.Results) -> None:
+    shown, numbers = tables.differences(found, "pgd")
+    row = numbers.query("statistic == 'average' and error == 'robust'").iloc[0]
+    ours = found.errors("frl-reweight-0.05").average("robust")
+    theirs = ClassErrors.from_predictions(
+        found.labels, found.predictions("pgd", "clean")[0], found.predictions("pgd", "any")[0], CLASSES
+    ).average("robust")  # only the seed that both have
+    assert row.difference == pytest.approx(100 * (ours - theirs)) and row.difference < 0 and row.p_holm < 0.05
+    assert shown.index.tolist() == ["FRL(Reweight, 0.05)"]
+    opposite = shown.loc["FRL(Reweight, 0.05)", "Average robust"]  # the paper: 57.6 - 56.4 = +1.2
+    assert opposite.startswith("**-") and "†" in opposite and "paper +1.2" in opposite
+
+
+def test_verdicts(found: report.Results) -> None:
+    good = claims.Claim("x", "lower", "frl-reweight-0.05", "pgd", "worst", "robust")
+    bad = claims.Claim("x", "higher", "frl-reweight-0.05", "pgd", "worst", "robust", "higher")
+    far = claims.Claim("x", "by 99 points", "frl-reweight-0.05", "pgd", "worst", "robust", beyond=99)
+    same = claims.Claim("x", "no difference", "pgd", "pgd", "average", "robust")
+    away = claims.Claim("x", "not there", "trades-1", "pgd", "average", "robust")
+    judged = claims.judge(found, [good, bad, far, same, away])
+    assert judged.verdict.tolist() == [
+        "holds", "contradicted", "contradicted", "cannot tell at this resolution", "not yet run",
+    ]  # fmt: skip
+    words = claims.in_words(judged)
+    assert words.startswith("Of 5 claims") and "Contradicted here: higher" in words
+    assert claims.shown(judged)["Difference, points"].iloc[-1] == "–"
+
+
+def test_history_has_a_row_per_epoch_and_class(found: report.Results) -> None:
+    history = found.history("pgd")
+    assert len(history) == 2 * 5 * 3 * CLASSES
+    assert history[history.epoch == 2].w_nat.isna().all()  # nothing is trained after the last validation
+
+
+def test_missing_runs_show_the_command(found: report.Results, tmp_path: Path) -> None:
+    empty = report.results("table2", "cifar10", Store(tmp_path / "none", tmp_path / "none"))
+    shown = tables.when_run(empty, ["pgd"], lambda: 1 / 0)
+    assert isinstance(shown, Markdown) and "frl run table2 --edition cifar10" in shown.data
+    assert "frl run table2 --edition cifar10" in tables.banner(empty).data
+    with pytest.raises(UserError, match="frl run table2"):
+        _ = empty.classes
+    assert tables.when_run(found, ["pgd"], lambda: 5) == 5
+
+
+def test_fingerprint_follows_the_records(store: Store) -> None:
+    before = report.fingerprint(["digits"], store)
+    assert before == report.fingerprint(["digits"], store)
+    write(store, "trades-1", 2, 6)
+    assert before != report.fingerprint(["digits"], store)
+
+
+def test_runs_name_their_provenance(found: report.Results) -> None:
+    runs = found.runs("control")
+    assert len(runs) == 5 and set(runs.torch) == {"9.9"} and set(runs.seconds) == {1.5}
+
+
+@pytest.mark.parametrize("draw", [figures.overview, figures.classwise, figures.worst_classes])
+def test_figures_draw_what_there_is(found: report.Results, draw: object) -> None:
+    assert isinstance(draw(found), Figure)  # type: ignore[operator]
+
+
+def test_trajectories_draw(found: report.Results) -> None:
+    assert isinstance(figures.trajectories(found, "frl-reweight-0.05"), Figure)
