@@ -14,11 +14,9 @@ from torch import nn
 from frlcore.attacks import pgd
 from frlcore.errors import UserError
 from frlcore.models import logistic, mlp
+from frlcore.repro.theory_pages import EASY, HARD, NATURAL, ROBUST
 from frlcore.theory import GaussianMixture
 from frlcore.theory_features import sample
-
-EASY, HARD, NATURAL, ROBUST = "#E69F00", "#0072B2", "#009E73", "#D55E00"
-GREY = "#7F7F7F"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from IPython.display import HTML
 
 from frlcore.theory import GaussianMixture, require
 
+EASY, HARD, NATURAL, ROBUST, GREY = "#E69F00", "#0072B2", "#009E73", "#D55E00", "#7F7F7F"  # colours of the chapter
 WIDTH, HEIGHT, BASE = 640, 300, 262  # drawing units; BASE is the axis
 ALT = (
     "Densities of both classes along the normal of the boundary, with the natural and the robust threshold; "
@@ -23,18 +24,20 @@ STYLE = """
 .frl-explorer{max-width:44rem;margin:0 auto;font-size:1rem}
 .frl-explorer label{display:flex;flex-wrap:wrap;align-items:center;gap:.25rem .75rem;margin:.35rem 0}
 .frl-explorer label span{flex:1 1 13rem}
-.frl-explorer input{flex:2 1 13rem;min-height:1.75rem;accent-color:#0072B2}
+.frl-explorer input{flex:2 1 13rem;min-height:1.75rem;accent-color:HARD}
 .frl-explorer svg{display:block;width:100%;height:auto}
 .frl-explorer svg text{font-size:20px;fill:currentColor}
-.frl-explorer .easy{fill:#E69F00;stroke:#E69F00}.frl-explorer .hard{fill:#0072B2;stroke:#0072B2}
+.frl-explorer .easy{fill:EASY;stroke:EASY}.frl-explorer .hard{fill:HARD;stroke:HARD}
 .frl-explorer .curve{fill:none;stroke-width:2.5}.frl-explorer .area{fill-opacity:.45;stroke:none}
-.frl-explorer .natural{stroke:#009E73;stroke-width:3;stroke-dasharray:8 5}
-.frl-explorer .robust{stroke:#D55E00;stroke-width:3}.frl-explorer .axis{stroke:currentColor}
+.frl-explorer .natural{stroke:NATURAL;stroke-width:3;stroke-dasharray:8 5}
+.frl-explorer .robust{stroke:ROBUST;stroke-width:3}.frl-explorer .axis{stroke:currentColor}
 .frl-explorer table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;margin-top:.25rem}
 .frl-explorer th,.frl-explorer td{padding:.2rem .4rem;text-align:right;font-weight:normal}
-.frl-explorer th:first-child{text-align:left}.frl-explorer tbody tr{border-top:1px solid #7F7F7F}
+.frl-explorer th:first-child{text-align:left;white-space:nowrap}.frl-explorer tbody tr{border-top:1px solid GREY}
 @media print{.frl-explorer input{display:none}}
 """
+for _name, _colour in {"EASY": EASY, "HARD": HARD, "NATURAL": NATURAL, "ROBUST": ROBUST, "GREY": GREY}.items():
+    STYLE = STYLE.replace(_name, _colour)
 
 SCRIPT = """
 (function () {
