@@ -103,6 +103,8 @@ def book(
     begin = time.monotonic()
     editions = ["smoke", "cifar10"] if smoke else edition or ["digits", "cifar10"]
     pages.pages(editions)  # what is wrong with the editions or the notebooks is said before minutes of training
+    if not {"digits", "smoke"} & set(editions):
+        raise UserError("the book's prose refers to the digits edition: add --edition digits")
     for name in editions:
         if plans.edition(name).dataset == "digits":
             train(plans.runs("all", name, seeds), workers=workers, device="cpu")
@@ -115,10 +117,12 @@ def book(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def notebook(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="A notebook's name or its beginning, as in 05 or 05_experiments.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A notebook's name or its beginning, as in 05 or 05_experiments.")
+    ],
     output: Annotated[Path | None, typer.Option(help="Where to write the executed notebook.")] = None,
 ) -> None:
-    """Execute one notebook with other parameters: `frl notebook 05 -p edition cifar10 -p seeds 3`.
+    """Execute one notebook with other parameters: `frl notebook 05 -p edition cifar10 -p verdict last`.
 
     Every `-p KEY VALUE` sets a parameter; names and types are checked before anything runs.
     """
@@ -150,7 +154,7 @@ def train(
     if not todo:
         out.print(f"All {len(runs)} runs are in the store.")
         return
-    deadline = time.time() + seconds(time_limit) if time_limit else None
+    deadline = None if time_limit is None else time.time() + seconds(time_limit)
     out.print(f"{len(runs) - len(todo)} of {len(runs)} runs are in the store, {len(todo)} to go.")
     begin = time.monotonic()
     with Report(todo, out) as report:
