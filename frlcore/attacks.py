@@ -112,7 +112,8 @@ def pgd(
     `eps` and `step_size` are floats or one value per sample `(N,)`. `loss="ce"` climbs the cross-entropy with `y`;
     `loss="kl"` climbs KL(clean prediction || prediction), the inner maximisation of TRADES (Zhang et al. 2019),
     whose clean target is computed once. `random_start` begins at a uniform point of the ball for "ce" and, as TRADES
-    does, at `x + 0.001 N(0, 1)` for "kl". `clip=None` leaves the input space unbounded.
+    does, at `x + 0.001 N(0, 1)` for "kl", whose gradient at `x` itself is zero. `clip=None`
+    leaves the input space unbounded.
     Raises UserError for a radius or step that is not positive, `steps < 1`, or an unknown norm or loss.
     """
     if loss not in LOSSES:

@@ -24,10 +24,10 @@ DENSE_LIMIT = 2**17  # entries of a dense matrix (512 KiB): above it the convolu
 def freeze(model: nn.Module, height: int, width: int) -> Function:
     """`model` in eval mode as a function `(N, C, height, width) -> logits` of the input alone.
 
-    Later changes of the model's weights do not reach it. A network other than a PreActResNet comes back as a plain
-    eval-mode call.
+    Later changes of the model's weights do not reach it. Any other network, a subclass too, comes back as it is; the
+    caller sets its mode.
     """
-    if not isinstance(model, PreActResNet):
+    if type(model) is not PreActResNet:
         return model
     with torch.no_grad():
         stem, height, width = _convolution(model.stem, height, width)

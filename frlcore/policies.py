@@ -125,7 +125,9 @@ class FRL:
             raise UserError(f"unknown FRL variant '{self.variant}'; known: {', '.join(VARIANTS)}")
         if self.rule not in RULES:
             raise UserError(f"unknown rule '{self.rule}'; known: {', '.join(RULES)}")
-        _positive(tau=self.tau, alpha=self.alpha, alpha_margin=self.alpha_margin, max_margin=self.max_margin)
+        _positive(tau=self.tau, alpha=self.alpha, alpha_margin=self.alpha_margin)
+        if not self.max_margin >= 1:
+            raise UserError(f"max_margin is a multiple of eps and at least 1, got {self.max_margin}")
         for name in ("phi_nat", "phi_bndy", "log_margin"):
             self.state.setdefault(name, np.zeros(self.classes))
 
@@ -134,7 +136,6 @@ class FRL:
             margin = np.exp(self.state["log_margin"])
         else:
             margin = np.clip(np.exp(2 * self.state["log_margin"]), 0.98, self.max_margin)
-            margin = np.where(self.state["log_margin"].any(), margin, 1.0)
         return ClassSettings(class_weights(self.state["phi_nat"]), class_weights(self.state["phi_bndy"]), margin)
 
     def update(self, errors: ClassErrors, decay: float) -> None:

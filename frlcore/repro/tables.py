@@ -30,9 +30,11 @@ def note(found: Results) -> Markdown:
     )
 
 
-def when_run(found: Results, methods: Iterable[str], make: Callable[[], Any]) -> Any:
-    """What `make` returns if these methods have records, else the note that says how to get them."""
-    return make() if set(methods) <= set(found.present) else note(found)
+def when_run(found: Results, methods: Iterable[str], make: Callable[[], Any], quiet: bool = False) -> Any:
+    """What `make` returns if these methods have records, else the note that says how to get them, or nothing."""
+    if set(methods) <= set(found.present):
+        return make()
+    return None if quiet else note(found)
 
 
 def banner(found: Results) -> Markdown:
