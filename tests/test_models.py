@@ -1,0 +1,82 @@
+"""The networks: their size, their shapes, and that a seed decides the start weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from frlcore import models
+from frlcore.errors import UserError
+
+
+def size(model: torch.nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    "name, parameters",
+    [("preact_resnet18", 11.17e6), ("wrn28_10", 36.48e6), ("preact_small", 19_650)],
+)
+def test_number_of_parameters(name: str, parameters: float) -> None:
+    with torch.device("meta"):  # no memory, no random numbers
+        model = models.IMAGE_MODELS[name](10, 1 if name == "preact_small" else 3)
+    assert size(model) == pytest.approx(parameters, rel=5e-4)
+
+
+@pytest.mark.parametrize(
+    "name, shape, stages",
+    [
+        ("preact_resnet18", (2, 3, 32, 32), [(64, 32), (64, 32), (128, 16), (128, 16), (256, 8), (256, 8), (512, 4)]),
+        ("wrn28_10", (2, 3, 32, 32), [(160, 32)] * 4 + [(320, 16)] * 4 + [(640, 8)] * 4),
+        ("preact_small", (2, 1, 8, 8), [(8, 8), (16, 4), (32, 2)]),
+    ],
+)
+def test_shapes_of_logits_and_stages(name: str, shape: tuple[int, ...], stages: list[tuple[int, int]]) -> None:
+    with torch.device("meta"):
+        model = models.IMAGE_MODELS[name](7, shape[1])
+        x = torch.empty(shape)
+        assert model(x).shape == (2, 7)
+        h = model.stem(x)
+        for block, (channels, side) in zip(model.blocks, stages, strict=False):
+            h = block(h)
+            assert h.shape == (2, channels, side, side)
+
+
+def test_only_the_wide_network_normalises_after_its_last_block() -> None:
+    with torch.device("meta"):
+        has_norm = {name: make(10, 3).bn is not None for name, make in models.IMAGE_MODELS.items()}
+    assert has_norm == {"preact_resnet18": False, "wrn28_10": True, "preact_small": False}
+
+
+def test_feature_models() -> None:
+    x = torch.randn(5, 2)
+    assert models.logistic(2)(x).shape == (5, 2) and size(models.logistic(2)) == 6
+    assert models.mlp(2, 16, 3)(x).shape == (5, 3) and size(models.mlp(2, 16)) == 2 * 16 + 16 + 16 * 2 + 2
+
+
+def test_the_seed_alone_decides_the_start_weights() -> None:
+    def build(seed: int) -> dict[str, torch.Tensor]:
+        return models.build("preact_small", num_classes=10, in_channels=1, seed=seed).state_dict()
+
+    torch.manual_seed(1)
+    first = build(0)
+    state = torch.get_rng_state()
+    torch.rand(3)
+    again, other = build(0), build(1)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["head.weight"], other["head.weight"])
+    torch.set_rng_state(state)
+    expected = torch.rand(3)
+    torch.set_rng_state(state)
+    build(5)
+    assert torch.equal(torch.rand(3), expected)  # the global generator did not move
+
+
+def test_built_models_are_channels_last() -> None:
+    model = models.build("preact_small", num_classes=10, in_channels=3, seed=0)
+    assert model.blocks[1].conv1.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_unknown_model() -> None:
+    with pytest.raises(UserError, match="unknown model 'resnet50'; known: preact_resnet18, wrn28_10, preact_small"):
+        models.build("resnet50", num_classes=10, in_channels=3, seed=0)
