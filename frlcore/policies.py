@@ -174,6 +174,11 @@ def build(name: str, classes: int, **settings: Any) -> Policy:
     return POLICIES[name](classes=classes, **settings)
 
 
+def setting_names(policy: Any) -> list[str]:
+    """What can be set on a policy or a policy's class, apart from the number of classes."""
+    return [f.name for f in fields(policy) if f.name not in ("classes", "state")]
+
+
 def _limit_sum(phi: np.ndarray, bound: float) -> np.ndarray:
     total = phi.sum()
     return phi * (bound / total) if total > bound else phi

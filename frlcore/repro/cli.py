@@ -147,10 +147,10 @@ def train(
     runs: list[Run], *, workers: int | None = None, device: str = "auto", time_limit: str | None = None
 ) -> None:
     """Carry out what is missing of `runs` and say how it goes."""
-    from frlcore.repro.engines import run_local
+    from frlcore.repro.engines import run_local, unfinished
 
     store = default_store()
-    todo = [one for one in runs if not store.done(one.key)]
+    todo = unfinished(runs, store)
     if not todo:
         out.print(f"All {len(runs)} runs are in the store.")
         return

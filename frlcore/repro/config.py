@@ -41,16 +41,21 @@ class Run:
     start: Run | None = None
 
     def __post_init__(self) -> None:
-        classes = len(data.info(self.dataset).classes)
-        policies.build(self.policy, classes, **self.policy_settings)
+        self.build_policy()
         if self.model not in IMAGE_MODELS:
             raise UserError(f"unknown model '{self.model}'; known: {', '.join(IMAGE_MODELS)}")
         if self.seed < 0:
             raise UserError(f"a seed is a whole number from 0 on, got {self.seed}")
 
+    def build_policy(self) -> policies.Policy:
+        """The policy at its start."""
+        return policies.build(self.policy, len(data.info(self.dataset).classes), **self.policy_settings)
+
     @cached_property
     def description(self) -> dict[str, Any]:
-        """What decides the result, ready for JSON."""
+        """What decides the result, defaults included, ready for JSON."""
+        policy = self.build_policy()
+        settings = {name: getattr(policy, name) for name in policies.setting_names(policy)}
         return {
             "protocol": PROTOCOL,
             "dataset": self.dataset,
@@ -58,7 +63,7 @@ class Run:
             "fold": [self.fold, self.folds],
             "model": self.model,
             "training": asdict(self.training),
-            "policy": {"name": self.policy, **self.policy_settings},
+            "policy": {"name": self.policy, **settings},
             "test": asdict(self.test),
             "seed": self.seed,
             "start": self.start.key if self.start else None,
@@ -77,5 +82,5 @@ class Run:
 
 
 def canonical(value: Any) -> bytes:
-    """JSON bytes that are the same for equal values: sorted keys, no spaces, no NaN."""
+    """JSON bytes that are the same for the same values: sorted keys, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()

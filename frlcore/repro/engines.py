@@ -57,7 +57,7 @@ def run_local(
     """
     if workers is not None and workers < 1:
         raise UserError(f"workers must be at least 1, got {workers}")
-    todo = [run for run in runs if not store.done(run.key)]
+    todo = unfinished(runs, store)
     waiting = sorted(todo, key=lambda run: -run.cost)  # long runs first: the cores finish together
     context = _context()
     active: dict[Connection, _Worker] = {}
@@ -66,7 +66,7 @@ def run_local(
     try:
         while waiting or active:
             late = deadline is not None and time.time() > deadline
-            ready = [] if late else [run for run in waiting if not run.start or store.done(run.start.key)]
+            ready = [] if late else [run for run in waiting if not run.start or store.trained(run.start.key)]
             for run in ready[: max(0, limit - len(active))]:
                 waiting.remove(run)
                 worker = _start(context, run, store, device, deadline)
@@ -81,7 +81,14 @@ def run_local(
     if failures:
         first = next(iter(failures.values()))
         raise UserError(first if len(failures) == 1 else f"{len(failures)} runs failed; the first: {first}")
-    return sum(not store.done(run.key) for run in todo)
+    return len(unfinished(todo, store))
+
+
+def unfinished(runs: Sequence[Run], store: Store) -> list[Run]:
+    """Runs without a result, and runs that one of these starts from and whose weights are not at hand."""
+    done = {run.key for run in runs if store.done(run.key)}
+    starts = {run.start.key for run in runs if run.start and run.key not in done}
+    return [run for run in runs if run.key not in done or (run.key in starts and not store.trained(run.key))]
 
 
 def default_workers(device: str) -> int:

@@ -164,8 +164,7 @@ def label(method: str) -> str:
     if method in FRL:
         settings = FRL[method]
         variant = "+".join(word.capitalize() for word in str(settings["variant"]).split("+"))
-        rule = ", code rule" if settings["rule"] == "code" else ""
-        return f"FRL({variant}, {settings['tau']}{rule})"
+        return f"FRL({variant}, {settings['tau']})" + " code" * (settings["rule"] == "code")
     return {
         "natural": "Natural Training",
         "pgd": "PGD Adv. Training",

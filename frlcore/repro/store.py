@@ -65,6 +65,10 @@ class Store:
     def done(self, key: str) -> bool:
         return self.find(key, "result.json") is not None
 
+    def trained(self, key: str) -> bool:
+        """Whether a run's last weights are at hand: published records come without."""
+        return self.find(key, "last.safetensors") is not None
+
     def result(self, key: str) -> dict[str, Any] | None:
         """The result of a finished run, with byte arrays decoded; None if it is not finished."""
         path = self.find(key, "result.json")

@@ -65,7 +65,7 @@ def fairness(found: Results, checkpoint: str = "last", verdict: str = "any") -> 
             (row,) = _rows(frame, method, *column).to_dict("records")
             which = f" “{row['class']}”" if column[0] == "worst" else ""
             cells[HEADS[column]] = _cell(f"**{row['value']:.1f}**{which}", row["low"], row["high"], row["paper"])
-        rows[plan.label(method)] = cells
+        rows[_breakable(plan.label(method))] = cells
     return pd.DataFrame(rows).T.rename_axis("Method")
 
 
@@ -124,7 +124,7 @@ def differences(
         text = f"{row['difference']:+.1f}"
         text = f"**{text}**" if row["p_holm"] < 0.05 else text
         opposite = not math.isnan(row["paper"]) and row["difference"] * row["paper"] < 0
-        cells = shown.setdefault(row["method"], {})
+        cells = shown.setdefault(_breakable(row["method"]), {})
         head = HEADS[row["statistic"], row["error"]]
         cells[head] = _cell(text + " †" * opposite, row["low"], row["high"], row["paper"], sign=True)
     return pd.DataFrame(shown).T.rename_axis(f"minus {plan.label(reference)}"), numbers
@@ -153,6 +153,11 @@ def terminal(found: Results, kinds: tuple[str, ...] = KINDS) -> Group:
 
 def _rows(frame: pd.DataFrame, method: str, statistic: str, kind: str) -> pd.DataFrame:
     return frame[(frame.method == method) & (frame.statistic == statistic) & (frame.error == kind)]
+
+
+def _breakable(label: str) -> str:
+    """The label with an invisible place to break the line, so that a table fits its page."""
+    return label.replace("+", "+\u200b")
 
 
 def _printed(method: str, statistic: str, kind: str) -> float:

@@ -15,7 +15,7 @@ import sklearn.datasets  # noqa: F401 (this and the next: seconds that forked wo
 import torch
 import torch._dynamo  # noqa: F401 (torch.optim imports it at the first optimizer)
 
-from frlcore import data, models, policies
+from frlcore import data, models
 from frlcore.errors import UserError
 from frlcore.evaluate import outcomes
 from frlcore.repro.config import Run
@@ -48,11 +48,11 @@ def carry_out(
     """
     where = pick_device(device)
     with store.lock(run.key):
-        if store.done(run.key):
+        if store.done(run.key) and store.trained(run.key):
             return True
         splits = _to(data.load(run.dataset, root=PROJECT / "data" / "raw", fold=run.fold, folds=run.folds), where)
         model = _model(run, store, where)
-        policy = policies.build(run.policy, len(splits.info.classes), **run.policy_settings)
+        policy = run.build_policy()
         started, seconds = time.perf_counter(), []
 
         def keep(checkpoint: Checkpoint) -> bool:

@@ -1,0 +1,60 @@
+"""What several test files share: one thread, a store of their own, and runs that take a second."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported here, and for every process the tests start
+
+import pytest
+import torch
+
+from frlcore.evaluate import Attack
+from frlcore.repro import plan
+from frlcore.repro.config import Run
+from frlcore.repro.engines import run_local
+from frlcore.repro.store import Store
+from frlcore.training import Training
+
+torch.set_num_threads(1)
+TINY = ("pgd", "frl-reweight+remargin-0.05")  # a parent and its child: 4 runs on the smoke edition
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """An empty store, also for the command line (FRL_STORE); `tmp_path / "published"` is its published part."""
+    monkeypatch.setenv("FRL_STORE", str(tmp_path / "store"))
+    return Store(tmp_path / "store", tmp_path / "published")
+
+
+@pytest.fixture
+def tiny_run() -> Callable[..., Run]:
+    """A run of a second; keywords change the run, those of `training` its training."""
+
+    def make(*, training: dict[str, object] | None = None, **changes: object) -> Run:
+        settings = {"objective": "pgd", "epochs": 1, "lr": 0.05, "batch_size": 128, "eps": 0.3, "step_size": 0.15,
+                    "steps": 1, "validation_steps": 1} | (training or {})  # fmt: skip
+        run = {"dataset": "digits", "model": "preact_small", "test": Attack(eps=0.3, step_size=0.15, steps=1),
+               "folds": 4, "training": Training(**settings)} | changes  # fmt: skip
+        return Run(**run)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def tiny_plan(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
+    """The plan "tiny", known to the command line of this process: four runs of the smoke edition."""
+    monkeypatch.setitem(plan.PLANS, "tiny", TINY)
+    return plan.runs("tiny", "smoke")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store in which the plan "tiny" was carried out without a disturbance. Read it, never write it."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    store = Store(folder / "store", folder / "published")
+    runs = {run.key: run for method in TINY for fold in range(2) for run in [plan.run("smoke", method, fold)]}
+    assert run_local(list(runs.values()), store, workers=2, device="cpu") == 0
+    return store

@@ -1,0 +1,100 @@
+"""Which runs a figure or table needs, in which order, and what they are called."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from frlcore.errors import UserError
+from frlcore.repro import paper, plan
+
+FINE_TUNES = [method for method in plan.METHODS if method not in plan.BASES]
+
+
+def test_the_methods_of_the_paper_in_its_order() -> None:
+    assert plan.METHODS == (
+        "natural", "pgd", "trades-1", "trades-6", "baseline-reweight", "control",
+        "frl-reweight-0.05", "frl-remargin-0.05", "frl-reweight+remargin-0.05",
+        "frl-reweight-0.07", "frl-remargin-0.07", "frl-reweight+remargin-0.07",
+        "frl-reweight+remargin-0.05-code", "frl-reweight+remargin-0.07-code",
+    )  # fmt: skip
+    assert plan.methods("all") == plan.METHODS
+    assert plan.methods("table2") == plan.METHODS[1:]
+    assert plan.methods("table1") == plan.methods("table4") == ("natural", "pgd")
+    assert plan.methods("figure1") == ("natural", "pgd", "trades-1", "trades-6")
+    assert set(plan.methods("algorithm1")) == {"control", *(m for m in plan.FRL if "0.05" in m)}
+
+
+def test_labels_are_the_papers_and_differ() -> None:
+    labels = {plan.label(method): method for method in plan.METHODS}
+    assert len(labels) == len(plan.METHODS)
+    printed = set(paper.table(2).method)
+    ours_alone = {"natural", "control", *(m for m in plan.METHODS if m.endswith("-code"))}
+    assert printed == {plan.label(method) for method in plan.methods("table2") if method not in ours_alone}
+    assert not printed & {plan.label(method) for method in ours_alone}
+
+
+@pytest.mark.parametrize("name", plan.EDITIONS)
+@pytest.mark.parametrize("name_of_plan", plan.PLANS)
+def test_parents_come_before_their_children_and_every_run_once(name_of_plan: str, name: str) -> None:
+    seen: set[str] = set()
+    for run in plan.runs(name_of_plan, name, seeds=2):
+        assert run.key not in seen
+        assert run.start is None or run.start.key in seen
+        seen.add(run.key)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_one_run_a_method_fold_and_seed(seeds: int) -> None:
+    runs = plan.runs("all", "digits", seeds)
+    assert len(runs) == len(plan.METHODS) * 5 * seeds
+    assert set(Counter((run.fold, run.seed) for run in runs).values()) == {len(plan.METHODS)}
+    assert {run.fold for run in runs} == set(range(5)) and {run.seed for run in runs} == set(range(seeds))
+    assert {run.key for run in plan.runs("all", "digits")} <= {run.key for run in runs}
+
+
+@pytest.mark.parametrize("name", plan.EDITIONS)
+@pytest.mark.parametrize("method", FINE_TUNES)
+def test_a_fine_tune_starts_from_pgd_of_the_same_fold_and_seed(method: str, name: str) -> None:
+    fold = plan.edition(name).folds - 1
+    run = plan.run(name, method, fold, seed=2)
+    assert run.start is not None
+    assert run.start.key == plan.run(name, "pgd", fold, seed=2).key
+    assert run.training.objective == "trades" and run.start.training.objective == "pgd"
+    assert (run.start.fold, run.start.seed, run.start.folds) == (run.fold, run.seed, run.folds) == (
+        fold, 2, plan.edition(name).folds
+    )  # fmt: skip
+
+
+def test_what_sets_the_methods_apart() -> None:
+    runs = {method: plan.run("digits", method) for method in plan.METHODS}
+    assert [runs[m].training.objective for m in plan.BASES] == ["natural", "pgd", "trades", "trades"]
+    assert (runs["trades-1"].training.beta, runs["trades-6"].training.beta) == (1.0, 6.0)
+    assert runs["control"].policy == "uniform" and runs["baseline-reweight"].policy == "baseline_reweight"
+    assert runs["control"].training == runs["baseline-reweight"].training == runs["frl-reweight-0.05"].training
+    for method in plan.FRL:
+        variant, tau, *code = method.removeprefix("frl-").split("-")
+        settings = runs[method].policy_settings
+        assert (settings["variant"], str(settings["tau"])) == (variant, tau)
+        assert settings["rule"] == ("code" if code else "paper")
+        assert runs[method].training.batch_normalised is bool(code)
+        assert settings["max_margin"] == plan.edition("digits").max_margin
+    assert all(run.test == runs["pgd"].test for run in runs.values())
+
+
+@pytest.mark.parametrize(
+    "ask, words",
+    [
+        (lambda: plan.runs("table9", "digits"), ["table9", "table2", "all"]),
+        (lambda: plan.runs("table2", "svhn"), ["svhn", "digits", "cifar10"]),
+        (lambda: plan.run("mnist", "pgd"), ["mnist", "digits"]),
+        (lambda: plan.run("digits", "frl-reweight-0.06"), ["frl-reweight-0.06", "frl-reweight-0.05"]),
+        (lambda: plan.runs("all", "digits", seeds=0), ["seeds", "0"]),
+        (lambda: plan.runs("all", "digits", seeds=-1), ["seeds", "-1"]),
+    ],
+)
+def test_what_does_not_exist_is_named_in_one_line(ask: object, words: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        ask()  # type: ignore[operator]
+    assert all(word in str(caught.value) for word in words) and "\n" not in str(caught.value)
