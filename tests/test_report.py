@@ -141,6 +141,11 @@ def test_differences_are_paired_and_signed(found: report.Results) -> None:
     assert opposite.startswith("**-") and "†" in opposite and "paper +1.2" in opposite
 
 
+def test_a_clear_difference_survives_the_correction_for_a_full_table() -> None:
+    comparisons = (len(plan.FRL) + 1) * len(tables.COLUMNS)
+    assert comparisons * 2 / tables.DRAWS < 0.05
+
+
 def test_verdicts(found: report.Results) -> None:
     good = claims.Claim("x", "lower", "frl-reweight-0.05", "pgd", "worst", "robust")
     bad = claims.Claim("x", "higher", "frl-reweight-0.05", "pgd", "worst", "robust", "higher")

@@ -20,6 +20,7 @@ from frlcore.repro.report import KINDS, PAPER_COLUMN, STATISTICS, Results, tidy
 COLUMNS = [(statistic, kind) for kind in KINDS for statistic in STATISTICS]
 HEADS = {column: f"{column[0].capitalize()} {column[1]}" for column in COLUMNS}
 PENDING = "not yet run"
+DRAWS = 10_000  # the smallest p-value, 2 / DRAWS, must survive a correction for some sixty comparisons
 
 
 def note(found: Results) -> Markdown:
@@ -112,7 +113,7 @@ def differences(
         shared = found.seeds(method, reference)
         for statistic, kind in COLUMNS:
             a, b = (found.wrong(m, kind, checkpoint, verdict)[:shared] for m in (method, reference))
-            change = paired_bootstrap(found.labels, a, b, statistic)
+            change = paired_bootstrap(found.labels, a, b, statistic, draws=DRAWS)
             printed = _printed(method, statistic, kind) - _printed(reference, statistic, kind)
             rows.append({"method": plan.label(method), "statistic": statistic, "error": kind,
                          "difference": 100 * change.difference, "low": 100 * change.low, "high": 100 * change.high,
