@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frlcore.errors import UserError
+from frlcore.settings import NORMS
 
-NORMS = ("linf", "l2")
 LOSSES = ("ce", "kl")
 Model = Callable[[Tensor], Tensor]
 

@@ -18,23 +18,12 @@ import torch
 from torch.nn.functional import pad
 
 from frlcore.errors import UserError
+from frlcore.settings import DataInfo, info
 
 AUGMENTS = ("none", "crop", "crop_flip")
 DIGITS_VALIDATION = 0.25  # share of what a test fold leaves over
 CIFAR10_VALIDATION = 300  # images a class, the last ones in file order; the released code's choice
 SPLIT_SEED = 20210718  # fixed for good: every committed record rests on these splits
-
-
-@dataclass(frozen=True)
-class DataInfo:
-    """What is known of a data set without reading it."""
-
-    name: str
-    classes: tuple[str, ...]
-    shape: tuple[int, int, int]  # (C, H, W)
-    scale: int  # the pixel value that means 1.0
-    augment: str  # "none", "crop" or "crop_flip"
-    digest: str  # sha256 over image bytes, then label bytes
 
 
 @dataclass(frozen=True)
@@ -57,33 +46,6 @@ class Splits:
     train: Split
     validation: Split
     test: Split
-
-
-_KNOWN = {
-    "digits": DataInfo(
-        name="digits",
-        classes=tuple("0123456789"),
-        shape=(1, 8, 8),
-        scale=16,
-        augment="none",
-        digest="87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826",
-    ),
-    "cifar10": DataInfo(
-        name="cifar10",
-        classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
-        shape=(3, 32, 32),
-        scale=255,
-        augment="crop_flip",
-        digest="32e5966899bde482c0ef7d076bf69809b4b1488c806f657a814cfca4646ec493",
-    ),
-}
-
-
-def info(name: str) -> DataInfo:
-    """Facts about a named data set, without reading it; raises UserError for an unknown name."""
-    if name not in _KNOWN:
-        raise UserError(f'unknown data set "{name}"; choose one of: {", ".join(_KNOWN)}')
-    return _KNOWN[name]
 
 
 def load(

@@ -13,28 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from frlcore.attacks import NORMS, Ball, Model, eval_mode, input_gradient, per_sample
+from frlcore.attacks import Ball, Model, eval_mode, input_gradient, per_sample
 from frlcore.data import Split, to_float
-from frlcore.errors import UserError
 from frlcore.frozen import freeze
-
-
-@dataclass(frozen=True)
-class Attack:
-    """A PGD attack on the cross-entropy from a uniform start; radii are fractions of the pixel range."""
-
-    eps: float
-    step_size: float
-    steps: int
-    norm: str = "linf"
-
-    def __post_init__(self) -> None:
-        if not (self.eps > 0 and self.step_size > 0):
-            raise UserError(f"an attack's eps and step_size must be positive, got {self.eps} and {self.step_size}")
-        if self.steps < 1:
-            raise UserError(f"an attack needs at least 1 step, got steps={self.steps}")
-        if self.norm not in NORMS:
-            raise UserError(f"unknown norm '{self.norm}'; known: {', '.join(NORMS)}")
+from frlcore.settings import Attack
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frlcore.errors import UserError
+from frlcore.settings import MODELS
 
 
 class PreActBlock(nn.Module):
@@ -101,7 +102,7 @@ def mlp(features: int, hidden: int, num_classes: int = 2) -> nn.Sequential:
     return nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, num_classes))
 
 
-IMAGE_MODELS = {"preact_resnet18": preact_resnet18, "wrn28_10": wrn28_10, "preact_small": preact_small}
+IMAGE_MODELS = dict(zip(MODELS, (preact_resnet18, wrn28_10, preact_small), strict=True))
 
 
 def build(name: str, *, num_classes: int, in_channels: int, seed: int) -> nn.Module:

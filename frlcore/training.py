@@ -32,53 +32,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frlcore.attacks import NORMS, pgd
+from frlcore.attacks import pgd
 from frlcore.classwise import ClassErrors
-from frlcore.data import DataInfo, Split, Splits, augment, to_float
+from frlcore.data import Split, Splits, augment, to_float
 from frlcore.errors import UserError
-from frlcore.evaluate import Attack, outcomes
+from frlcore.evaluate import outcomes
 from frlcore.frozen import freeze
 from frlcore.policies import ClassSettings, Policy
-
-OBJECTIVES = ("natural", "pgd", "trades")
-SELECT = ("average standard", "average robust", "worst robust")
-
-
-@dataclass(frozen=True)
-class Training:
-    """How to train: objective, schedule, training attack, and the attack of the validation (radii in [0, 1])."""
-
-    objective: str
-    epochs: int
-    lr: float
-    milestones: tuple[int, ...] = ()  # the learning rate falls to a tenth after each of these epochs
-    batch_size: int = 128
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    eps: float = 8 / 255
-    step_size: float = 2 / 255  # grows with a class's margin
-    steps: int = 10
-    norm: str = "linf"
-    beta: float = 1.0  # weight of the boundary loss (TRADES: 1 / lambda)
-    batch_normalised: bool = False  # released code: divide each loss by the batch's sum of weights
-    validation_steps: int = 10
-    select: str = "average robust"  # which validation error chooses the "selected" checkpoint
-
-    def __post_init__(self) -> None:
-        for name, known in (("objective", OBJECTIVES), ("norm", NORMS), ("select", SELECT)):
-            if getattr(self, name) not in known:
-                raise UserError(f"unknown {name} '{getattr(self, name)}'; known: {', '.join(known)}")
-        for name in ("epochs", "lr", "batch_size", "eps", "step_size", "steps", "beta", "validation_steps"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"{name} must be positive, got {getattr(self, name)}")
-
-    def decay(self, epoch: int) -> float:
-        """The learning rate of an epoch (counted from 0) relative to the first one."""
-        return 0.1 ** sum(epoch >= m for m in self.milestones)
-
-    @property
-    def validation_attack(self) -> Attack:
-        return Attack(self.eps, self.step_size, self.validation_steps, self.norm)
+from frlcore.settings import DataInfo, Training
 
 
 @dataclass

@@ -278,6 +278,17 @@ assert "torch" in sys.modules
     assert ended.returncode == 0, ended.stderr
 
 
+def test_reading_records_needs_no_torch() -> None:
+    """So that `frl --help`, `frl show` and every notebook of Sections 1 to 5 start at once."""
+    code = """
+import sys
+sys.modules["torch"] = None
+import frlcore.repro.cli, frlcore.repro.figures, frlcore.repro.tables, frlcore.repro.claims, frlcore.repro.report
+"""
+    ended = python(code)
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_control_c_does_not_wait_for_running_notebooks() -> None:
     code = """
 import sys, threading, time

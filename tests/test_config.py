@@ -99,7 +99,7 @@ def test_the_digest_of_the_data_and_the_protocol_change_the_key(
         patch.setattr(config, "PROTOCOL", 2)
         assert tiny_run().key != before
     facts = replace(data.info("digits"), digest="0" * 64)
-    monkeypatch.setattr(data, "info", lambda name: facts)
+    monkeypatch.setattr("frlcore.repro.config.info", lambda name: facts)
     assert tiny_run().key != before
 
 

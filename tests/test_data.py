@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from frlcore import data
+from frlcore import data, settings
 from frlcore.errors import UserError
 
 
@@ -92,7 +92,7 @@ def test_a_fold_that_does_not_exist(fold: int, folds: int) -> None:
 
 
 def test_other_pixels_than_the_known_ones_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(data._KNOWN, "digits", replace(data.info("digits"), digest="0" * 64))
+    monkeypatch.setitem(settings.DATA, "digits", replace(data.info("digits"), digest="0" * 64))
     with pytest.raises(UserError, match="digits is not the one this code knows.*expected 000000000000"):
         data.load("digits")
 
@@ -129,7 +129,7 @@ def cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(CIFAR10, "tgz_md5", md5["cifar-10-python.tar.gz"])
     sources = [CIFAR10(root, train=train) for train in (True, False)]
     arrays = [x for s in sources for x in (s.data.transpose(0, 3, 1, 2), np.array(s.targets))]
-    monkeypatch.setitem(data._KNOWN, "cifar10", replace(data.info("cifar10"), digest=data.digest(*arrays)))
+    monkeypatch.setitem(settings.DATA, "cifar10", replace(data.info("cifar10"), digest=data.digest(*arrays)))
     monkeypatch.setattr(data, "CIFAR10_VALIDATION", 2)
     return root
 
@@ -219,7 +219,7 @@ def test_a_damaged_batch_is_named(cifar: Path, name: str) -> None:
 
 
 def test_cifar10_with_other_pixels_is_refused(cifar: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(data._KNOWN, "cifar10", replace(data.info("cifar10"), digest="f" * 64))
+    monkeypatch.setitem(settings.DATA, "cifar10", replace(data.info("cifar10"), digest="f" * 64))
     with pytest.raises(UserError, match="cifar10 is not the one this code knows"):
         data.load("cifar10", root=cifar)
 

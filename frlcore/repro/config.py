@@ -13,11 +13,9 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
-from frlcore import data, policies
+from frlcore import policies
 from frlcore.errors import UserError
-from frlcore.evaluate import Attack
-from frlcore.models import IMAGE_MODELS
-from frlcore.training import Training
+from frlcore.settings import MODELS, Attack, Training, info
 
 PROTOCOL = 1  # raised whenever a change of the code changes results: older records are then another experiment
 
@@ -42,14 +40,14 @@ class Run:
 
     def __post_init__(self) -> None:
         self.build_policy()
-        if self.model not in IMAGE_MODELS:
-            raise UserError(f"unknown model '{self.model}'; known: {', '.join(IMAGE_MODELS)}")
+        if self.model not in MODELS:
+            raise UserError(f"unknown model '{self.model}'; known: {', '.join(MODELS)}")
         if self.seed < 0:
             raise UserError(f"a seed is a whole number from 0 on, got {self.seed}")
 
     def build_policy(self) -> policies.Policy:
         """The policy at its start."""
-        return policies.build(self.policy, len(data.info(self.dataset).classes), **self.policy_settings)
+        return policies.build(self.policy, len(info(self.dataset).classes), **self.policy_settings)
 
     @cached_property
     def description(self) -> dict[str, Any]:
@@ -59,7 +57,7 @@ class Run:
         return {
             "protocol": PROTOCOL,
             "dataset": self.dataset,
-            "digest": data.info(self.dataset).digest,
+            "digest": info(self.dataset).digest,
             "fold": [self.fold, self.folds],
             "model": self.model,
             "training": asdict(self.training),

@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from frlcore.errors import UserError
-from frlcore.evaluate import Attack
 from frlcore.repro.config import Run
-from frlcore.training import Training
+from frlcore.settings import Attack, Training
 
 
 @dataclass(frozen=True)

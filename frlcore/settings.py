@@ -1,0 +1,109 @@
+"""What can be said of data, models, attacks and training without touching a tensor.
+
+The bottom room: it imports no torch, so that whoever only plans runs or reads records starts at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from frlcore.errors import UserError
+
+NORMS = ("linf", "l2")
+OBJECTIVES = ("natural", "pgd", "trades")
+SELECT = ("average standard", "average robust", "worst robust")
+MODELS = ("preact_resnet18", "wrn28_10", "preact_small")
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """What is known of a data set without reading it."""
+
+    name: str
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]  # (C, H, W)
+    scale: int  # the pixel value that means 1.0
+    augment: str  # "none", "crop" or "crop_flip"
+    digest: str  # sha256 over image bytes, then label bytes
+
+
+DATA = {
+    "digits": DataInfo(
+        name="digits",
+        classes=tuple("0123456789"),
+        shape=(1, 8, 8),
+        scale=16,
+        augment="none",
+        digest="87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826",
+    ),
+    "cifar10": DataInfo(
+        name="cifar10",
+        classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+        shape=(3, 32, 32),
+        scale=255,
+        augment="crop_flip",
+        digest="32e5966899bde482c0ef7d076bf69809b4b1488c806f657a814cfca4646ec493",
+    ),
+}
+
+
+def info(name: str) -> DataInfo:
+    """Facts about a named data set, without reading it; raises UserError for an unknown name."""
+    if name not in DATA:
+        raise UserError(f'unknown data set "{name}"; choose one of: {", ".join(DATA)}')
+    return DATA[name]
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A PGD attack on the cross-entropy from a uniform start; radii are fractions of the pixel range."""
+
+    eps: float
+    step_size: float
+    steps: int
+    norm: str = "linf"
+
+    def __post_init__(self) -> None:
+        if not (self.eps > 0 and self.step_size > 0):
+            raise UserError(f"an attack's eps and step_size must be positive, got {self.eps} and {self.step_size}")
+        if self.steps < 1:
+            raise UserError(f"an attack needs at least 1 step, got steps={self.steps}")
+        if self.norm not in NORMS:
+            raise UserError(f"unknown norm '{self.norm}'; known: {', '.join(NORMS)}")
+
+
+@dataclass(frozen=True)
+class Training:
+    """How to train: objective, schedule, training attack, and the attack of the validation (radii in [0, 1])."""
+
+    objective: str
+    epochs: int
+    lr: float
+    milestones: tuple[int, ...] = ()  # the learning rate falls to a tenth after each of these epochs
+    batch_size: int = 128
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    eps: float = 8 / 255
+    step_size: float = 2 / 255  # grows with a class's margin
+    steps: int = 10
+    norm: str = "linf"
+    beta: float = 1.0  # weight of the boundary loss (TRADES: 1 / lambda)
+    batch_normalised: bool = False  # released code: divide each loss by the batch's sum of weights
+    validation_steps: int = 10
+    select: str = "average robust"  # which validation error chooses the "selected" checkpoint
+
+    def __post_init__(self) -> None:
+        for name, known in (("objective", OBJECTIVES), ("norm", NORMS), ("select", SELECT)):
+            if getattr(self, name) not in known:
+                raise UserError(f"unknown {name} '{getattr(self, name)}'; known: {', '.join(known)}")
+        for name in ("epochs", "lr", "batch_size", "eps", "step_size", "steps", "beta", "validation_steps"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"{name} must be positive, got {getattr(self, name)}")
+
+    def decay(self, epoch: int) -> float:
+        """The learning rate of an epoch (counted from 0) relative to the first one."""
+        return 0.1 ** sum(epoch >= m for m in self.milestones)
+
+    @property
+    def validation_attack(self) -> Attack:
+        return Attack(self.eps, self.step_size, self.validation_steps, self.norm)
