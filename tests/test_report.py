@@ -194,5 +194,28 @@ def test_figures_draw_what_there_is(found: report.Results, draw: object) -> None
     assert isinstance(draw(found), Figure)  # type: ignore[operator]
 
 
+def test_discordant_images_are_counted(found: report.Results) -> None:
+    frame = tables.discordant(found, "control")
+    row = frame.loc["FRL(Reweight, 0.05)"]
+    ours, theirs = (found.wrong(m, "robust")[0] for m in ("frl-reweight-0.05", "control"))
+    assert row["broken only here"] == 0 and row.iloc[1] == theirs.sum() - ours.sum() > 0
+    assert float(row["p (Holm)"]) < 1e-6
+
+
+def test_confusion_draws_every_method(found: report.Results) -> None:
+    fig = figures.confusion(found, ("pgd", "control"))
+    shown = {text.get_text() for text in fig.axes[1].texts}
+    assert len(fig.axes) == 2 and "65" in shown  # class 0 under the control: 2 + 5 of 20 wrong
+
+
+def test_the_terminal_shows_classes_where_the_paper_does(store: Store) -> None:
+    from rich.console import Console
+
+    console = Console(width=100, record=True)
+    console.print(tables.terminal_classwise(report.results("figure1", "digits", store)))
+    text = console.export_text()
+    assert "15.0 [9, 24]" in text and "not yet run" in text and "class" in text
+
+
 def test_trajectories_draw(found: report.Results) -> None:
     assert isinstance(figures.trajectories(found, "frl-reweight-0.05"), Figure)

@@ -73,7 +73,8 @@ def show(
     from frlcore.repro import report, tables
 
     found = report.results(plan, edition)
-    out.print(tables.terminal(found))
+    by_class = plan in plans.BY_CLASS and found.present
+    out.print(tables.terminal_classwise(found) if by_class else tables.terminal(found))
     if found.missing:
         out.print(f"Missing runs are made by: {found.command}", soft_wrap=True)
     if csv:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib_inline.backend_inline import set_matplotlib_formats
@@ -97,6 +98,22 @@ def worst_classes(found: Results) -> Figure:
         ax.set(title=f"worst {kind} error", xlabel="%", yticks=range(len(methods)))
         ax.grid(axis="y", color="#EEEEEE", zorder=-1)
     axes[0].set_yticklabels([plan.label(m) for m in methods])
+    return _closed(fig)
+
+
+def confusion(found: Results, methods: tuple[str, ...]) -> Figure:
+    """What the images of each class are taken for under attack, in percent of the class (an addition to the paper)."""
+    fig, axes = plt.subplots(1, len(methods), figsize=(4.6 * len(methods), 4.2), sharey=True, squeeze=False)
+    for ax, method in zip(axes[0], methods, strict=True):
+        table = np.zeros((len(found.classes), len(found.classes)))
+        for row in found.predictions(method, "any"):
+            np.add.at(table, (found.labels, row), 1)
+        share = 100 * table / table.sum(axis=1, keepdims=True)
+        sns.heatmap(share, ax=ax, vmin=0, vmax=100, cmap="Blues", square=True, cbar=False, annot=True, fmt=".0f",
+                    annot_kws={"size": 8}, xticklabels=found.classes, yticklabels=found.classes)  # fmt: skip
+        ax.set(title=plan.label(method), xlabel="taken for")
+        ax.tick_params(axis="y", rotation=0)
+    axes[0, 0].set_ylabel("class")
     return _closed(fig)
 
 

@@ -102,6 +102,7 @@ PLANS = {
     "algorithm1": ("control", *(name for name in FRL if "0.05" in name)),
     "all": METHODS,
 }
+BY_CLASS = ("figure1", "table1", "table4")  # plans whose numbers are those of single classes
 
 
 def edition(name: str) -> Edition:

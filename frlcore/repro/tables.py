@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from IPython.display import Markdown
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 
-from frlcore.classwise import Difference, holm, paired_bootstrap
+from frlcore.classwise import Difference, holm, mcnemar, paired_bootstrap
 from frlcore.repro import paper, plan
 from frlcore.repro.report import KINDS, PAPER_COLUMN, STATISTICS, Results, tidy
 
@@ -23,9 +22,9 @@ PENDING = "not yet run"
 DRAWS = 10_000  # the smallest p-value, 2 / DRAWS, must survive a correction for some sixty comparisons
 
 
-def note(found: Results) -> Markdown:
+def note(found: Results) -> Any:
     """What a page shows in place of runs that nobody has made: the command that makes them."""
-    return Markdown(
+    return _markdown(
         f":::{{admonition}} Not yet run on {found.edition.title}\n:class: note\n"
         f"No finished record of these runs is in the store. They are made by\n\n```\n{found.command}\n```\n:::\n"
     )
@@ -38,7 +37,7 @@ def when_run(found: Results, methods: Iterable[str], make: Callable[[], Any], qu
     return None if quiet else note(found)
 
 
-def banner(found: Results) -> Markdown:
+def banner(found: Results) -> Any:
     """Which data and how many runs a page shows."""
     ed = found.edition
     if not found.present:
@@ -47,7 +46,7 @@ def banner(found: Results) -> Markdown:
     tested = f"{ed.folds}-fold cross-validation, every image tested once" if ed.folds > 1 else "its own test split"
     waiting = f" Not yet run: {len(found.missing)} of {len(found.records)} methods." if found.missing else ""
     theirs = "the paper's data set" if ed.dataset == "cifar10" else "**not** the paper's data, which are CIFAR-10"
-    return Markdown(
+    return _markdown(
         f"**{ed.title}** ({theirs}): {len(found.labels):,} test images ({tested}), {runs} runs, model `{ed.model}`, "
         f"l-inf radius {ed.test.eps * ed.unit:.3g}/{ed.unit}.{waiting}"
     )
@@ -131,6 +130,47 @@ def differences(
     return pd.DataFrame(shown).T.rename_axis(f"minus {plan.label(reference)}"), numbers
 
 
+def discordant(found: Results, reference: str, verdict: str = "any") -> pd.DataFrame:
+    """Images that only a method or only `reference` gets wrong under attack, with McNemar's exact test (seed 0).
+
+    The p-values are adjusted for all methods of the table (Holm).
+    """
+    theirs = found.wrong(reference, "robust", verdict=verdict)[0]
+    rows = {}
+    for method in [m for m in found.present if m == "baseline-reweight" or m in plan.FRL]:
+        ours = found.wrong(method, "robust", verdict=verdict)[0]
+        rows[plan.label(method)] = {
+            "broken only here": int((ours & ~theirs).sum()),
+            f"broken only under {plan.label(reference)}": int((theirs & ~ours).sum()),
+            "p (Holm)": mcnemar(ours, theirs),
+        }
+    frame = pd.DataFrame(rows).T.rename_axis("Method").convert_dtypes()
+    frame["p (Holm)"] = [f"{p:.2g}" for p in holm(frame["p (Holm)"].astype(float))]
+    return frame
+
+
+def terminal_classwise(found: Results) -> Group:
+    """Errors of every class for a terminal, one block per kind, one column per method (Figure 1, Tables 1 and 4)."""
+    frame = tidy(found)
+    blocks = []
+    for kind in KINDS:
+        table = Table(title=f"{found.edition.title}: {kind} error, % [95%]", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table.add_column("class")
+        for method in found.records:
+            table.add_column(plan.label(method), justify="right")
+        for name in found.classes:
+            cells = []
+            for method in found.records:
+                rows = _rows(frame, method, "class", kind)
+                cells += [
+                    f"{row['value']:.1f} \\[{row['low']:.0f}, {row['high']:.0f}]"
+                    for row in rows[rows["class"] == name].to_dict("records")
+                ] or [PENDING]
+            table.add_row(name, *cells)
+        blocks.append(table)
+    return Group(*blocks)
+
+
 def terminal(found: Results, kinds: tuple[str, ...] = KINDS) -> Group:
     """Table 2 for a terminal of 80 columns, one block per kind of error, beside the paper's numbers."""
     frame = tidy(found)
@@ -150,6 +190,12 @@ def terminal(found: Results, kinds: tuple[str, ...] = KINDS) -> Group:
             table.add_row(plan.label(method), *(cells or [PENDING]))
         blocks.append(table)
     return Group(*blocks)
+
+
+def _markdown(text: str) -> Any:
+    from IPython.display import Markdown  # only notebooks need it; `frl show` runs where IPython is not installed
+
+    return Markdown(text)
 
 
 def _rows(frame: pd.DataFrame, method: str, statistic: str, kind: str) -> pd.DataFrame:
