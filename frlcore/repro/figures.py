@@ -53,7 +53,8 @@ def classwise(found: Results, methods: tuple[str, ...] = ("natural", "pgd", "tra
             ax.axvline(100 * values.mean(), color=color, ls=":", lw=1, zorder=0)
         ax.set(title=plan.label(method), xlim=(-3, 103), xlabel="error, %", yticks=y)
     axes[0, 0].set(yticklabels=[found.classes[c] for c in order], ylabel="class, by robust error after PGD training")
-    axes[0, 0].legend(loc="upper center", frameon=False, handletextpad=0.2)
+    handles = axes[0, 0].get_legend_handles_labels()
+    fig.legend(*handles, loc="outside upper right", ncols=2, frameon=False, handletextpad=0.2)
     return _closed(fig)
 
 
