@@ -16,7 +16,7 @@ from scipy.special import bdtr, betaincinv
 from frlcore.errors import UserError
 
 KINDS = ("standard", "boundary", "boundary_difference", "robust")
-STATISTICS = ("worst", "average")
+STATISTICS = ("worst", "average", "gap")  # gap: how far the worst class lies above the average
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,7 +228,8 @@ def _resampled(truth: np.ndarray, values: np.ndarray, draws: int, seed: int) -> 
 
 def _statistic(errors: np.ndarray, statistic: str) -> np.ndarray:
     _one_of(statistic, STATISTICS, "statistic")
-    return errors.max(axis=-1) if statistic == "worst" else errors.mean(axis=-1)
+    worst, average = errors.max(axis=-1), errors.mean(axis=-1)
+    return {"worst": worst, "average": average, "gap": worst - average}[statistic]
 
 
 def _check_level(level: float) -> None:

@@ -69,8 +69,9 @@ class Uniform:
 class BaselineReweight:
     """Upweight the whole cost of the class with the highest robust error (Agarwal et al. 2018; Sec. 5.1).
 
-    The paper gives no more than that sentence. Ours: each epoch that class gains `alpha` on one multiplier, which
-    acts on both losses; the multipliers' sum is kept at or below `bound`, as Agarwal et al. bound theirs.
+    The paper gives that sentence, and means errors on the training data. Ours, on validation as for FRL: each epoch
+    that class gains `alpha` on one multiplier, which acts on both losses; the multipliers' sum is kept at or below
+    `bound`, as Agarwal et al. bound theirs.
     """
 
     classes: int

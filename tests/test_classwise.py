@@ -276,3 +276,12 @@ def test_holm_by_hand() -> None:
     np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
     np.testing.assert_allclose(holm([0.9, 0.8]), [1, 1])
     assert holm([0.03]).tolist() == [0.03] and holm([]).tolist() == []
+
+
+def test_the_gap_is_the_worst_class_minus_the_average() -> None:
+    labels = np.repeat([0, 1], 50)
+    wrong_a, wrong_b = np.zeros(100), np.zeros(100)
+    wrong_a[:20] = 1  # class errors 0.4 and 0: gap 0.2
+    wrong_b[45:55] = 1  # 0.1 and 0.1: gap 0
+    found = paired_bootstrap(labels, wrong_a, wrong_b, "gap")
+    assert found.difference == pytest.approx(0.2) and 0 < found.low < found.high

@@ -151,14 +151,17 @@ def test_verdicts(found: report.Results) -> None:
     bad = claims.Claim("x", "higher", "frl-reweight-0.05", "pgd", "worst", "robust", "higher")
     far = claims.Claim("x", "by 99 points", "frl-reweight-0.05", "pgd", "worst", "robust", beyond=99)
     same = claims.Claim("x", "no difference", "pgd", "pgd", "average", "robust")
+    nearly = claims.Claim("ours", "at most 99 points more", "pgd", "frl-reweight-0.05", "worst", "robust", beyond=-99)
     away = claims.Claim("x", "not there", "trades-1", "pgd", "average", "robust")
+    assert claims.judge(found, [nearly]).verdict.tolist() == ["holds"]
     judged = claims.judge(found, [good, bad, far, same, away])
     assert judged.verdict.tolist() == [
         "holds", "contradicted", "contradicted", "cannot tell at this resolution", "not yet run",
     ]  # fmt: skip
     words = claims.in_words(judged)
-    assert words.startswith("Of 5 claims") and "Contradicted here: higher" in words
-    assert claims.shown(judged)["Difference, points"].iloc[-1] == "–"
+    assert words.startswith("5 claims of the paper: ") and "Contradicted here: higher" in words
+    shown = claims.shown({"last": judged, "selected": claims.judge(found, [good, bad, far, same, away], "selected")})
+    assert shown["last"].iloc[-1] == "not yet run" and shown["last"].iloc[0].endswith("<br>holds")
 
 
 def test_history_has_a_row_per_epoch_and_class(found: report.Results) -> None:
@@ -198,7 +201,7 @@ def test_discordant_images_are_counted(found: report.Results) -> None:
     frame = tables.discordant(found, "control")
     row = frame.loc["FRL(Reweight, 0.05)"]
     ours, theirs = (found.wrong(m, "robust")[0] for m in ("frl-reweight-0.05", "control"))
-    assert row["broken only here"] == 0 and row.iloc[1] == theirs.sum() - ours.sum() > 0
+    assert row["broken only under this method"] == 0 and row.iloc[1] == theirs.sum() - ours.sum() > 0
     assert float(row["p (Holm)"]) < 1e-6
 
 

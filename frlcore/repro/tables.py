@@ -43,12 +43,14 @@ def banner(found: Results) -> Any:
     if not found.present:
         return note(found)
     runs = sum(len(folds) for seeds in found.records.values() for folds in seeds)
+    counts = sorted({found.seeds(method) for method in found.present})
+    seeds = f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else f"{counts[0]} seed{'s' * (counts[0] > 1)}"
     tested = f"{ed.folds}-fold cross-validation, every image tested once" if ed.folds > 1 else "its own test split"
     waiting = f" Not yet run: {len(found.missing)} of {len(found.records)} methods." if found.missing else ""
     theirs = "the paper's data set" if ed.dataset == "cifar10" else "**not** the paper's data, which are CIFAR-10"
     return _markdown(
-        f"**{ed.title}** ({theirs}): {len(found.labels):,} test images ({tested}), {runs} runs, model `{ed.model}`, "
-        f"l-inf radius {ed.test.eps * ed.unit:.3g}/{ed.unit}.{waiting}"
+        f"**{ed.title}** ({theirs}): {len(found.labels):,} test images ({tested}), {runs} runs, {seeds} a "
+        f"method, model `{ed.model}`, l-inf radius {ed.test.eps * ed.unit:.3g}/{ed.unit}.{waiting}"
     )
 
 
@@ -104,7 +106,7 @@ def differences(
     """Every fair method minus `reference` on the same test examples: the table to show, and its numbers.
 
     Paired bootstrap over examples within classes; p-values are adjusted over the whole table (Holm). Bold: adjusted
-    p below 0.05. A dagger marks a sign opposite to the paper's.
+    p below 0.05. A dagger marks a difference that is clear in this sense and of the opposite sign to the paper's.
     """
     methods = [m for m in found.present if m == "baseline-reweight" or m in plan.FRL]
     rows = []
@@ -122,8 +124,9 @@ def differences(
     shown: dict[str, dict[str, str]] = {}
     for row in numbers.to_dict("records"):
         text = f"{row['difference']:+.1f}"
-        text = f"**{text}**" if row["p_holm"] < 0.05 else text
-        opposite = not math.isnan(row["paper"]) and row["difference"] * row["paper"] < 0
+        clear = row["p_holm"] < 0.05
+        text = f"**{text}**" if clear else text
+        opposite = clear and not math.isnan(row["paper"]) and row["difference"] * row["paper"] < 0
         cells = shown.setdefault(_breakable(row["method"]), {})
         head = HEADS[row["statistic"], row["error"]]
         cells[head] = _cell(text + " †" * opposite, row["low"], row["high"], row["paper"], sign=True)
@@ -140,7 +143,7 @@ def discordant(found: Results, reference: str, verdict: str = "any") -> pd.DataF
     for method in [m for m in found.present if m == "baseline-reweight" or m in plan.FRL]:
         ours = found.wrong(method, "robust", verdict=verdict)[0]
         rows[plan.label(method)] = {
-            "broken only here": int((ours & ~theirs).sum()),
+            "broken only under this method": int((ours & ~theirs).sum()),
             f"broken only under {plan.label(reference)}": int((theirs & ~ours).sum()),
             "p (Holm)": mcnemar(ours, theirs),
         }
@@ -220,5 +223,7 @@ def _change(change: Difference, printed: float) -> str:
 def _cell(value: str, low: float, high: float, printed: float, sign: bool = False) -> str:
     """Three lines: the value, its interval, and what the paper prints."""
     form = "+.1f" if sign else ".1f"
+    if sign and low == high == 0:
+        return f"{value}<small><br>no image differs</small>"
     theirs = "" if math.isnan(printed) else f"<br>paper {printed:{form}}"
     return f"{value}<small><br>[{low:{form}}, {high:{form}}]{theirs}</small>"
