@@ -2,7 +2,7 @@
 
 The paper's robust error is "there exists a perturbation" (Sec. 3, notation), so an example counts as broken at the
 first misclassified point that the attack visits, and leaves the batch there. The released code looks at the last
-point only; `last_iterate=True` records that verdict as well.
+point only; `last_iterate=True`, as in the final test, keeps every example to the end and records both verdicts.
 """
 
 from __future__ import annotations

@@ -24,10 +24,10 @@ DENSE_LIMIT = 2**17  # entries of a dense matrix (512 KiB): above it the convolu
 def freeze(model: nn.Module, height: int, width: int) -> Function:
     """`model` in eval mode as a function `(N, C, height, width) -> logits` of the input alone.
 
-    Later changes of the model's weights do not reach it. Any other network, a subclass too, comes back as it is; the
-    caller sets its mode.
+    Later changes of the model's weights do not reach it. Any other network, a subclass or one with changed layers too,
+    comes back as it is; the caller sets its mode.
     """
-    if type(model) is not PreActResNet:
+    if not _foldable(model):
         return model
     with torch.no_grad():
         stem, height, width = _convolution(model.stem, height, width)
@@ -47,6 +47,24 @@ def freeze(model: nn.Module, height: int, width: int) -> Function:
         return torch.addmm(bias, x.mean((1, 2)), head)
 
     return forward
+
+
+def _foldable(model: nn.Module) -> bool:
+    """Whether `model` is a PreActResNet made of the layers that the folding below knows."""
+    if type(model) is not PreActResNet or any(type(block) is not PreActBlock for block in model.blocks):
+        return False
+    for m in model.modules():
+        if isinstance(m, nn.Conv2d):
+            plain = m.bias is None and m.groups == 1 and m.dilation == (1, 1) and m.padding_mode == "zeros"
+            square = all(pair[0] == pair[1] for pair in (m.kernel_size, m.stride, m.padding))  # type: ignore[index]
+            if not (plain and square):
+                return False
+        elif isinstance(m, nn.BatchNorm2d):
+            if not (m.affine and m.track_running_stats):
+                return False
+        elif not isinstance(m, PreActResNet | PreActBlock | nn.Sequential | nn.Linear):
+            return False
+    return True
 
 
 def _block(block: PreActBlock, height: int, width: int) -> tuple[Function, int, int]:

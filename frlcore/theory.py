@@ -41,6 +41,7 @@ def per_class(y: ArrayLike, plus: ArrayLike, minus: ArrayLike) -> Array:
 def q(K: ArrayLike) -> Array:
     """q(K) = 2 log K / (K^2 - 1) of Theorem 1; K >= 1, and q(1) = 1 is the limit."""
     x = np.asarray(K, float) - 1
+    require(x >= 0, "K must be 1 or more: class +1 is the wide one")
     return 2 / (x + 2) * np.where(x == 0, 1.0, np.log1p(x) / np.where(x == 0, 1.0, x))
 
 
@@ -95,6 +96,8 @@ class GaussianMixture:
         `weight` > 0 multiplies the error of class +1 in the objective (1 in the paper). For weight > K the
         stationary point may not exist (NaN).
         """
+        require(np.asarray(t) > 0, "t stands for eta - eps and must be positive")
+        require(np.asarray(weight) > 0, "a weight must be positive")
         r, K = np.sqrt(self.d) * np.asarray(t, float) / self.sigma, self.K
         excess = np.log(K / weight)
         with np.errstate(invalid="ignore"):

@@ -21,7 +21,9 @@ def linear_errors(
     """Robust errors at `eps` of classes -1 and +1 under sign(<w, x> + b), for any w (Eq. 12, 13, 17).
 
     `theta: (D,)`, `w: (..., D)` not all zero, `b: (...)`. The worst perturbation moves <w, x> by eps |w|_1.
+    Raises UserError unless sigma > 0 and K >= 1, as do the other functions here.
     """
+    _spreads(sigma, K)
     w = np.asarray(w, float)
     length = np.linalg.norm(w, axis=-1)
     center = w @ np.asarray(theta, float) - eps * np.abs(w).sum(-1)
@@ -51,10 +53,16 @@ def best_linear(
 
 def sample(theta: ArrayLike, sigma: float, K: float, n: int, *, seed: int) -> tuple[Array, Array]:
     """`n` examples of each class (Eq. 2, 19): x (2n, D) float, y (2n,) in {-1, +1}, class -1 first."""
+    _spreads(sigma, K)
     theta = np.asarray(theta, float)
     y = np.repeat([-1, 1], n)
     noise = np.random.default_rng(seed).standard_normal((2 * n, theta.size))
     return y[:, None] * theta + sigma * per_class(y, K, 1)[:, None] * noise, y
+
+
+def _spreads(sigma: ArrayLike, K: ArrayLike) -> None:
+    require(np.isfinite(sigma) & (np.asarray(sigma) > 0), "sigma must be positive")
+    require(np.isfinite(K) & (np.asarray(K) >= 1), "K must be 1 or more: class +1 is the wide one")
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +86,7 @@ class FeatureMixture:
         require(self.d >= 1, "d must be a dimension, 1 or more")
         require(self.m >= 0, "m must be a dimension, 0 or more")
         require((self.gamma >= 0) & (self.gamma < self.eta), "gamma must lie in [0, eta)")
-        require(self.sigma > 0, "sigma must be positive")
-        require(self.K >= 1, "K must be 1 or more: class +1 is the wide one")
+        _spreads(self.sigma, self.K)
 
     def weights(self, eps: ArrayLike = 0.0) -> tuple[Array, Array]:
         """The optimal weight of a robust and of a non-robust coordinate: soft thresholding at `eps` in [0, eta).

@@ -97,7 +97,7 @@ def test_run_stops_at_the_time_limit(frl: Command, tiny_plan: list[Run]) -> None
 
 
 def test_run_tells_what_it_did(frl: Command, tiny_run: Callable[..., Run], capsys: pytest.CaptureFixture[str]) -> None:
-    cli.train([tiny_run()], device="cpu", time_limit="9m")
+    cli.train([tiny_run()], {tiny_run().key: "tiny"}, device="cpu", time_limit="9m")
     assert "Trained and tested 1 runs in" in capsys.readouterr().out
 
 
@@ -306,3 +306,13 @@ cli.main()
     ended = python(code)
     assert ended.returncode == 130 and time.monotonic() - begin < 50
     assert ended.stderr == "frl: stopped; run the same command again to go on from the last whole epoch\n"
+
+
+def test_a_notebook_that_cannot_be_written_is_refused_before_it_runs(
+    frl: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("papermill.execute_notebook", lambda *_, **__: pytest.fail("it ran"))
+    ended = frl("notebook", "A2", "--output", str(tmp_path))
+    assert ended.status == 2
+    assert ended.err == f"frl: cannot write {tmp_path}: it is a folder; choose another place\n"
+    assert not list(tmp_path.parent.glob(f".{tmp_path.name}.*"))

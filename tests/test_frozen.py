@@ -138,3 +138,17 @@ def test_no_weight_asks_for_a_gradient(network: tuple[nn.Module, tuple[int, int,
 def test_another_kind_of_network_comes_back_as_it_is() -> None:
     model = models.mlp(4, 3)
     assert freeze(model, 1, 1) is model
+
+
+def test_a_network_with_other_layers_is_left_as_it_is() -> None:
+    """Folding knows plain convolutions alone; another layer folded as one would mean attacks on another function."""
+    for change in (
+        lambda net: setattr(net, "stem", torch.nn.Conv2d(1, 8, 3, padding=1)),  # with a bias
+        lambda net: setattr(net.blocks[0], "conv1", torch.nn.Conv2d(8, 8, 3, padding=2, dilation=2, bias=False)),
+        lambda net: setattr(net.blocks[1], "bn2", torch.nn.BatchNorm2d(16, affine=False)),
+        lambda net: setattr(net.blocks[2], "bn1", torch.nn.Identity()),
+    ):
+        net = models.build("preact_small", num_classes=10, in_channels=1, seed=0)
+        assert freeze(net, 8, 8) is not net
+        change(net)
+        assert freeze(net, 8, 8) is net

@@ -180,11 +180,22 @@ def test_missing_runs_show_the_command(found: report.Results, tmp_path: Path) ->
     assert tables.when_run(found, ["pgd"], lambda: 5) == 5
 
 
+@pytest.mark.parametrize("ask", [{"verdict": "nope"}, {"checkpoint": "best"}])
+def test_unknown_verdicts_and_checkpoints(found: report.Results, ask: dict[str, str]) -> None:
+    for call in (found.errors, lambda method, **ask: found.wrong(method, "robust", **ask)):
+        with pytest.raises(UserError, match="unknown (verdict|checkpoint)"):
+            call("pgd", **ask)
+    with pytest.raises(UserError, match="unknown"):
+        report.tidy(found, **ask)
+
+
 def test_fingerprint_follows_the_records(store: Store) -> None:
     before = report.fingerprint(["digits"], store)
     assert before == report.fingerprint(["digits"], store)
     write(store, "trades-1", 2, 6)
-    assert before != report.fingerprint(["digits"], store)
+    more = report.fingerprint(["digits"], store)
+    write(store, "trades-1", 3, 6)  # the same keys, other outcomes
+    assert len({before, more, report.fingerprint(["digits"], store)}) == 3
 
 
 def test_runs_name_their_provenance(found: report.Results) -> None:
@@ -215,7 +226,8 @@ def test_the_terminal_shows_classes_where_the_paper_does(store: Store) -> None:
     from rich.console import Console
 
     console = Console(width=100, record=True)
-    console.print(tables.terminal_classwise(report.results("figure1", "digits", store)))
+    found = report.results("figure1", "digits", store)
+    console.print(tables.terminal_classwise(found, report.tidy(found)))
     text = console.export_text()
     assert "15.0 [9, 24]" in text and "not yet run" in text and "class" in text
 

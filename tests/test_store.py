@@ -391,3 +391,20 @@ def test_a_lock_keeps_a_second_process_out_and_dies_with_its_own(store: Store) -
     assert entered.wait(10)
     thread.join(10)
     process.join(10)
+
+
+def test_a_relative_store_is_the_same_from_every_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRL_STORE", "somewhere")
+    here = default_store().root
+    monkeypatch.chdir(tmp_path)
+    assert default_store().root == here == PROJECT / "somewhere"
+    monkeypatch.setenv("FRL_STORE", "~/runs")
+    assert default_store().root == Path.home() / "runs"
+
+
+def test_the_lock_is_not_waited_for_beyond_the_deadline(store: Store) -> None:
+    with store.lock(KEY) as first:
+        begin = time.monotonic()
+        with Store(store.root, store.published).lock(KEY, deadline=time.time() + 0.2) as second:
+            assert first and not second
+        assert time.monotonic() - begin < 10

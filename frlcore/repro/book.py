@@ -68,7 +68,7 @@ def pages(editions: Sequence[str], *, root: Path = ROOT, records_fingerprint: st
             raise UserError(f"unknown edition {edition!r}; there are: {', '.join(EDITIONS)}")
     if len({EDITIONS[edition] for edition in editions}) < len(editions):
         raise UserError(f"editions {', '.join(editions)} would share a part of the book; build them one by one")
-    files = [*sorted((root / "frlcore").rglob("*.py")), *sorted((root / "data" / "paper").glob("*.csv"))]
+    files = [*sorted((root / "frlcore").rglob("*.py")), *sorted((root / "data" / "paper").iterdir())]
     files += [path for path in [root / "requirements.lock"] if path.exists()]
     shared = _digest(*(part for path in files for part in (str(path.relative_to(root)).encode(), path.read_bytes())))
     found = []
@@ -77,7 +77,8 @@ def pages(editions: Sequence[str], *, root: Path = ROOT, records_fingerprint: st
         for edition in editions if per_edition else [""]:
             parameters = {"edition": edition} if per_edition else {}
             check(notebook, parameters)
-            state = (notebook.read_bytes(), json.dumps(parameters).encode(), records_fingerprint.encode())
+            records = records_fingerprint if per_edition else ""
+            state = (notebook.read_bytes(), json.dumps(parameters).encode(), records.encode())
             part = EDITIONS[edition] if per_edition else "theory"
             found.append(Page(notebook, part, parameters, _digest(shared.encode(), *state)))
     return found
@@ -202,6 +203,27 @@ def build(
     Pages whose inputs did not change are kept. With `strict`, any warning of Jupyter Book and any part of a page
     that would be fetched from elsewhere is an error. Raises UserError when a notebook fails or the book does not build.
     """
+    from filelock import FileLock, Timeout
+
+    (out / "_build").mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(out / "_build" / "lock", timeout=0):
+            return _build(editions, out, jobs, strict, records_fingerprint, root, say)
+    except Timeout as error:
+        raise UserError(f"another build is at work in {out / '_build'}; wait for it") from error
+    except OSError as error:
+        raise UserError(f"cannot write below {out / '_build'}: {error.strerror or error}") from error
+
+
+def _build(
+    editions: Sequence[str],
+    out: Path,
+    jobs: int,
+    strict: bool,
+    records_fingerprint: str,
+    root: Path,
+    say: Callable[[str], None],
+) -> Path:
     work, begin = out / "_build", time.perf_counter()
     executed, source, html = work / "executed", work / "source", work / "html"
     todo = pages(editions, root=root, records_fingerprint=records_fingerprint)

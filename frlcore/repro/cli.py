@@ -45,11 +45,12 @@ def run(
     workers: WorkersOption = None,
     device: DeviceOption = "auto",
     time_limit: Annotated[
-        str | None, typer.Option(help="Stop cleanly at an epoch's end after this long, as in 90s, 9m or 2h.")
+        str | None, typer.Option(help="Stop cleanly at an epoch's end after this long, as in 90s, 9m or 2h; status 0.")
     ] = None,
 ) -> None:
     """Train and test every run that PLAN needs and that is not done yet."""
-    train(plans.runs(plan, edition, seeds), workers=workers, device=device, time_limit=time_limit)
+    titles = plans.titles(edition, seeds)
+    train(plans.runs(plan, edition, seeds), titles, workers=workers, device=device, time_limit=time_limit)
 
 
 @app.command()
@@ -67,21 +68,27 @@ def status(edition: EditionOption = "digits", seeds: SeedsOption = 1) -> None:
 def show(
     plan: PlanArgument = "table2",
     edition: EditionOption = "digits",
+    checkpoint: Annotated[str, typer.Option(help="Weights after the last epoch, or selected on validation.")] = "last",
+    verdict: Annotated[str, typer.Option(help="Broken at any point of the attack, or only at its last.")] = "any",
     csv: Annotated[Path | None, typer.Option(help="Write every number to this CSV file as well.")] = None,
 ) -> None:
     """Print PLAN's errors in percent with 95% intervals, beside the paper's, from all finished seeds."""
     from frlcore.repro import report, tables
 
     found = report.results(plan, edition)
+    frame = report.tidy(found, checkpoint, verdict)
     by_class = plan in plans.BY_CLASS and found.present
-    out.print(tables.terminal_classwise(found) if by_class else tables.terminal(found))
+    out.print((tables.terminal_classwise if by_class else tables.terminal)(found, frame))
+    out.print(f"Weights {report.CHECKPOINTS[checkpoint]}; broken: {report.VERDICTS[verdict]}.", soft_wrap=True)
     if found.missing:
         out.print(f"Missing runs are made by: {found.command}", soft_wrap=True)
     if csv:
+        if frame.empty:
+            raise UserError(f"no finished run to write to {csv}; make them with: {found.command}")
         try:
-            report.tidy(found).to_csv(csv, index=False)
+            frame.to_csv(csv, index=False)
         except OSError as error:
-            raise UserError(f"cannot write {csv}: {error.strerror}") from error
+            raise UserError(f"cannot write {csv}: {error.strerror or error}") from error
         out.print(f"Wrote {csv}", soft_wrap=True, markup=False)
 
 
@@ -102,17 +109,20 @@ def book(
     from frlcore.repro import report, tables
 
     begin = time.monotonic()
+    if smoke and edition:
+        raise UserError("--smoke builds an edition of its own: leave out --edition")
     editions = ["smoke", "cifar10"] if smoke else edition or ["digits", "cifar10"]
     pages.pages(editions)  # what is wrong with the editions or the notebooks is said before minutes of training
     if not {"digits", "smoke"} & set(editions):
         raise UserError("the book's prose refers to the digits edition: add --edition digits")
     for name in editions:
         if plans.edition(name).dataset == "digits":
-            train(plans.runs("all", name, seeds), workers=workers, device="cpu")
+            train(plans.runs("all", name, seeds), plans.titles(name, seeds), workers=workers, device="cpu")
     target = PROJECT / "_build" / "smoke" if smoke else PROJECT
     index = pages.build(editions, target, records_fingerprint=report.fingerprint(editions))
-    out.print(tables.terminal(report.results("table2", editions[0]), kinds=("robust",)))
-    out.print(f"The book is ready after {clock(time.monotonic() - begin)}: {index}", soft_wrap=True)
+    found = report.results("table2", next(name for name in editions if plans.edition(name).dataset == "digits"))
+    out.print(tables.terminal(found, report.tidy(found), kinds=("robust",)))
+    out.print(f"The book is ready after {clock(time.monotonic() - begin)}: {index}", soft_wrap=True, markup=False)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -145,7 +155,12 @@ def words(arguments: list[str]) -> list[str]:
 
 
 def train(
-    runs: list[Run], *, workers: int | None = None, device: str = "auto", time_limit: str | None = None
+    runs: list[Run],
+    titles: dict[str, str],
+    *,
+    workers: int | None = None,
+    device: str = "auto",
+    time_limit: str | None = None,
 ) -> None:
     """Carry out what is missing of `runs` and say how it goes."""
     from frlcore.repro.engines import run_local, unfinished
@@ -158,7 +173,7 @@ def train(
     deadline = None if time_limit is None else time.time() + seconds(time_limit)
     out.print(f"{len(runs) - len(todo)} of {len(runs)} runs are in the store, {len(todo)} to go.")
     begin = time.monotonic()
-    with Report(todo, out) as report:
+    with Report(todo, titles, out) as report:
         left = run_local(todo, store, workers=workers, device=device, deadline=deadline, on_progress=report.see)
     spent = clock(time.monotonic() - begin)
     if left:
@@ -189,5 +204,3 @@ def main() -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(130)  # a plain exit would wait for the threads that execute notebooks
-
-

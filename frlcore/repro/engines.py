@@ -57,6 +57,10 @@ def run_local(
     """
     if workers is not None and workers < 1:
         raise UserError(f"workers must be at least 1, got {workers}")
+    if device != "cpu":
+        from frlcore.repro.worker import pick_device
+
+        pick_device(device)  # one line now rather than one per run
     todo = unfinished(runs, store)
     waiting = sorted(todo, key=lambda run: -run.cost)  # long runs first: the cores finish together
     context = _context()
@@ -117,7 +121,7 @@ def _context() -> multiprocessing.context.BaseContext:
 def _start(
     context: multiprocessing.context.BaseContext, run: Run, store: Store, device: str, deadline: float | None
 ) -> _Worker:
-    ours, theirs = context.Pipe()
+    ours, theirs = context.Pipe(duplex=False)
     process = context.Process(
         target=_work, args=(theirs, run, store.root, store.published, device, deadline), daemon=True
     )
@@ -164,7 +168,8 @@ def _work(pipe: Connection, run: Run, root: Path, published: Path, device: str, 
         return deadline is not None and time.time() > deadline
 
     try:
-        pipe.send(("done", carry_out(run, Store(root, published), device=device, after_epoch=after_epoch)))
+        pipe.send(("done", carry_out(
+            run, Store(root, published), device=device, after_epoch=after_epoch, deadline=deadline)))  # fmt: skip
     except UserError as error:
         pipe.send(("failed", str(error)))
     except Exception:  # the traceback is for whoever mends it; the engine goes on with the other runs

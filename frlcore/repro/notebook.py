@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
-import tempfile
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +72,7 @@ def _listing(known: Mapping[str, Parameter]) -> str:
 def _fits(value: object, kind: str) -> bool:
     base, _, inner = kind.rstrip("]").partition("[")
     if base == "float":
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     if base == "int":
         return isinstance(value, int) and not isinstance(value, bool)
     if base == "list" and inner in _TYPES and isinstance(value, list):
@@ -126,6 +126,7 @@ def execute(
     Raises UserError for bad parameters and for a failing cell (notebook, code cell, last line of the error).
     """
     values = check(notebook, parameters)
+    _writable(out)
     try:
         done = papermill.execute_notebook(
             read(notebook),
@@ -154,15 +155,28 @@ def execute(
 
 
 def write(notebook: nbformat.NotebookNode, out: Path) -> None:
-    """Write a notebook under a temporary name, then rename it into place."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=out.parent, suffix=".part", encoding="utf-8", delete=False) as file:
-        try:
-            file.write(nbformat.writes(notebook))
-        except BaseException:
+    """Write a notebook under a temporary name, then rename it into place; UserError when that cannot be done."""
+    part = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        part.write_text(nbformat.writes(notebook), encoding="utf-8")
+        os.replace(part, out)
+    except OSError as error:
+        raise UserError(f"cannot write {out}: {error.strerror}; choose another place or make room") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _writable(out: Path) -> None:
+    """Find out before minutes of work that nothing can be written to `out`."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with open(out.with_name(f".{out.name}.{os.getpid()}"), "w") as file:
             Path(file.name).unlink()
-            raise
-    os.replace(file.name, out)
+        problem = "it is a folder" if out.is_dir() else ""
+    except OSError as error:
+        problem = str(error.strerror)
+    if problem:
+        raise UserError(f"cannot write {out}: {problem}; choose another place")
 
 
 def _last_line(text: str) -> str:

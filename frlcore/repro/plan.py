@@ -152,6 +152,17 @@ def runs(plan: str, edition_name: str, seeds: int = 1) -> list[Run]:
     return list(wanted.values())
 
 
+def titles(edition_name: str, seeds: int = 1) -> dict[str, str]:
+    """What to call every run of an edition while it is under way, by key."""
+    folds = edition(edition_name).folds
+    return {
+        run(edition_name, method, fold, seed).key: f"{label(method)}, fold {fold + 1} of {folds}, seed {seed}"
+        for method in METHODS
+        for seed in range(seeds)
+        for fold in range(folds)
+    }
+
+
 def lineage(run: Run) -> Iterable[Run]:
     """A run and all it starts from, the oldest first."""
     if run.start:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -18,8 +18,8 @@ LINE_SECONDS = 10
 class Report:
     """Shows runs done, what is being trained and the time left, from the messages of an engine."""
 
-    def __init__(self, todo: Sequence[Run], console: Console) -> None:
-        self.todo, self.console = todo, console
+    def __init__(self, todo: Sequence[Run], titles: Mapping[str, str], console: Console) -> None:
+        self.todo, self.titles, self.console = todo, titles, console
         self.epochs: dict[str, int] = {}
         self.gained = 0.0  # work done under our eyes, in units of Run.cost
         self.finished = 0
@@ -44,7 +44,7 @@ class Report:
         self.finished += progress.done
         rest = sum(one.cost * (1 - self.epochs.get(one.key, 0) / one.training.epochs) for one in self.todo)
         left = clock((time.monotonic() - self.begin) * rest / max(self.gained, 1e-9))
-        what = f"{run.training.objective}/{run.policy} fold {run.fold} seed {run.seed}, epoch {progress.epoch}/{epochs}"
+        what = f"{self.titles[run.key]}, epoch {progress.epoch} of {epochs}"
         self.bar.update(self.task, completed=self.finished, description=f"{what}, about {left} left")
         if not self.console.is_terminal and time.monotonic() - self.printed > LINE_SECONDS:
             self.printed = time.monotonic()

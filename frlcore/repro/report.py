@@ -58,16 +58,19 @@ def results(plan_name: str, edition: str = "digits", store: Store | None = None)
 
 
 def fingerprint(editions: list[str], store: Store | None = None) -> str:
-    """Which records there are: changes when a finished run comes or goes."""
+    """A hash over all records of these editions: changes when one comes, goes or is made again."""
     store = store or default_store()
-    found = []
+    found = hashlib.sha256()
     for edition in editions:
         for method in plan.METHODS:
-            seed = 0
-            while all(store.done(run.key) for run in _runs(edition, method, seed)):
-                found += [run.key for run in _runs(edition, method, seed)]
-                seed += 1
-    return hashlib.sha256("".join(found).encode()).hexdigest()
+            runs = _runs(edition, method, seed=0)
+            while all(store.done(run.key) for run in runs):
+                for run in runs:
+                    for name in ("result.json", "provenance.json"):
+                        path = store.find(run.key, name)
+                        found.update(path.read_bytes() if path else b"")
+                runs = _runs(edition, method, runs[0].seed + 1)
+    return found.hexdigest()
 
 
 def _runs(edition: str, method: str, seed: int) -> list[Run]:
@@ -129,12 +132,14 @@ class Results:
 
     def wrong(self, method: str, kind: str, checkpoint: str = "last", verdict: str = "any") -> np.ndarray:
         """Which examples count as an error of this kind, `(S, N) bool`."""
+        _known(checkpoint, verdict)
         clean = self.predictions(method, "clean", checkpoint) != self.labels
         attacked = self.predictions(method, verdict, checkpoint) != self.labels
         return {"standard": clean, "boundary": ~clean & attacked, "robust": attacked}[kind]
 
     def errors(self, method: str, checkpoint: str = "last", verdict: str = "any") -> ClassErrors:
         """Class-wise errors, seeds averaged."""
+        _known(checkpoint, verdict)
         clean = self.predictions(method, "clean", checkpoint)
         attacked = self.predictions(method, verdict, checkpoint)
         return ClassErrors.from_predictions(self.labels, clean, attacked, len(self.classes))
@@ -170,6 +175,12 @@ class Results:
         return pd.DataFrame(rows)
 
 
+def _known(checkpoint: str, verdict: str) -> None:
+    for name, value, known in (("checkpoint", checkpoint, CHECKPOINTS), ("verdict", verdict, VERDICTS)):
+        if value not in known:
+            raise UserError(f"unknown {name} '{value}'; known: {', '.join(known)}")
+
+
 def tidy(found: Results, checkpoint: str = "last", verdict: str = "any") -> pd.DataFrame:
     """Every error of every method in percent with a 95% interval, beside the paper's number where it prints one.
 
@@ -177,6 +188,7 @@ def tidy(found: Results, checkpoint: str = "last", verdict: str = "any") -> pd.D
     have exact intervals, average and worst bootstrap intervals. The paper's class-wise numbers (Table 4) stand only
     beside the same classes.
     """
+    _known(checkpoint, verdict)
     rows = []
     for method in found.present:
         errors = found.errors(method, checkpoint, verdict)

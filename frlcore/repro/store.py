@@ -16,6 +16,7 @@ import base64
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,8 +38,12 @@ FORMAT = 1
 
 
 def default_store() -> Store:
-    """The store in FRL_STORE, else `data/cache` of the project."""
-    return Store(Path(os.environ.get("FRL_STORE") or PROJECT / "data" / "cache"))
+    """The store in FRL_STORE, else `data/cache` of the project.
+
+    A relative FRL_STORE is taken from the project's folder, so that commands and notebooks, which run in folders of
+    their own, agree on it.
+    """
+    return Store(PROJECT / Path(os.environ.get("FRL_STORE") or "data/cache").expanduser())
 
 
 class Store:
@@ -156,18 +161,25 @@ class Store:
         )
 
     @contextmanager
-    def lock(self, key: str) -> Iterator[None]:
-        """Hold a run for this process; waits while another one works on it. The lock dies with its process."""
-        from filelock import FileLock
+    def lock(self, key: str, deadline: float | None = None) -> Iterator[bool]:
+        """Hold a run for this process: True, or False when another process still has it at `deadline` (`time.time()`).
+
+        The lock dies with its process.
+        """
+        from filelock import FileLock, Timeout
 
         with _writing(self.folder(key)):
             self.folder(key).mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.folder(key) / "lock")
-            lock.acquire()
+            try:
+                lock.acquire(timeout=-1 if deadline is None else max(0.0, deadline - time.time()))
+            except Timeout:
+                yield False
+                return
             for stale in self.folder(key).glob(".*.*"):  # a process that died while it wrote
                 stale.unlink(missing_ok=True)
         try:
-            yield
+            yield True
         finally:
             lock.release()
 

@@ -152,9 +152,8 @@ def discordant(found: Results, reference: str, verdict: str = "any") -> pd.DataF
     return frame
 
 
-def terminal_classwise(found: Results) -> Group:
+def terminal_classwise(found: Results, frame: pd.DataFrame) -> Group:
     """Errors of every class for a terminal, one block per kind, one column per method (Figure 1, Tables 1 and 4)."""
-    frame = tidy(found)
     blocks = []
     for kind in KINDS:
         table = Table(title=f"{found.edition.title}: {kind} error, % [95%]", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -174,9 +173,8 @@ def terminal_classwise(found: Results) -> Group:
     return Group(*blocks)
 
 
-def terminal(found: Results, kinds: tuple[str, ...] = KINDS) -> Group:
-    """Table 2 for a terminal of 80 columns, one block per kind of error, beside the paper's numbers."""
-    frame = tidy(found)
+def terminal(found: Results, frame: pd.DataFrame, kinds: tuple[str, ...] = KINDS) -> Group:
+    """Table 2 for a terminal of 80 columns, beside the paper's numbers; `frame` is `tidy(found)`."""
     blocks = []
     for kind in kinds:
         table = Table(title=f"{found.edition.title}: {kind} error, %", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))

@@ -24,11 +24,13 @@ from frlcore.training import Checkpoint, generator_for, train
 
 
 def pick_device(name: str) -> torch.device:
-    """The device called `name`, or the best one for "auto"; UserError when it is not there."""
+    """The device called `name` (cpu, cuda, cuda:1), or the best one for "auto"; UserError when it is not there."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError("not a device for training")
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device '{name}' is not available here; try --device cpu") from error
@@ -41,13 +43,17 @@ def carry_out(
     *,
     device: str = "auto",
     after_epoch: Callable[[int], bool] = lambda epoch: False,
+    deadline: float | None = None,
 ) -> bool:
     """Train, test and store `run`, going on from its last whole epoch; False if `after_epoch` stopped it.
 
-    Test predictions are made once, at the end, for the last and the validation-selected weights, in float32.
+    Test predictions are made once, at the end, for the last and the validation-selected weights, in float32. A run
+    that another process has in hand is waited for, until `deadline` (`time.time()`) if there is one.
     """
     where = pick_device(device)
-    with store.lock(run.key):
+    with store.lock(run.key, deadline) as held:
+        if not held:
+            return False
         if store.done(run.key) and store.trained(run.key):
             return True
         splits = _to(data.load(run.dataset, root=PROJECT / "data" / "raw", fold=run.fold, folds=run.folds), where)
@@ -118,9 +124,10 @@ def _test(
     """Predictions on the test split, packed; "last" is the verdict of the attack's last point."""
     model.load_state_dict(weights)
     generator = generator_for("test", run.seed, 0, device)
-    found = outcomes(
-        model, splits.test, scale=splits.info.scale, attack=run.test, generator=generator, last_iterate=True
-    )
+    with torch.backends.cudnn.flags(allow_tf32=False):  # true float32 on a GPU, too
+        found = outcomes(
+            model, splits.test, scale=splits.info.scale, attack=run.test, generator=generator, last_iterate=True
+        )
     assert found.last is not None
     arrays = {"label": found.label, "clean": found.clean, "any": found.adversarial, "last": found.last}
     arrays["index"] = splits.test.index.cpu().numpy().astype(np.uint32)
