@@ -168,7 +168,7 @@ def build(name: str, classes: int, **settings: Any) -> Policy:
     """A policy by name; raises UserError for an unknown one or an unknown setting."""
     if name not in POLICIES:
         raise UserError(f"unknown policy '{name}'; known: {', '.join(POLICIES)}")
-    known = [entry.name for entry in fields(POLICIES[name]) if entry.name not in ("classes", "state")]
+    known = setting_names(POLICIES[name])
     for setting in settings:
         if setting not in known:
             raise UserError(f"policy '{name}' has no setting '{setting}'; known: {', '.join(known) or 'none'}")

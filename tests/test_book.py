@@ -252,3 +252,9 @@ def test_assets_from_elsewhere_are_found_and_links_are_not(tmp_path: Path, marku
 def test_a_style_sheet_that_imports_from_elsewhere_is_found(tmp_path: Path) -> None:
     (tmp_path / "x.css").write_text("@font-face { src: url( 'https://fonts.example/f.woff' ) }", encoding="utf-8")
     assert book.check_offline(tmp_path) == ["x.css: fetches url(https"]
+
+
+def test_a_book_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "_build").write_text("a file where the folder should be")
+    with pytest.raises(UserError, match="cannot write below"):
+        book.build(["digits"], tmp_path)

@@ -205,8 +205,8 @@ def build(
     """
     from filelock import FileLock, Timeout
 
-    (out / "_build").mkdir(parents=True, exist_ok=True)
     try:
+        (out / "_build").mkdir(parents=True, exist_ok=True)
         with FileLock(out / "_build" / "lock", timeout=0):
             return _build(editions, out, jobs, strict, records_fingerprint, root, say)
     except Timeout as error:
