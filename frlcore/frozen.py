@@ -43,7 +43,7 @@ def freeze(model: nn.Module, height: int, width: int) -> Function:
         for stage in stages:
             x = stage(x)
         if final is not None:
-            x = F.relu(final(x))
+            x = F.relu_(final(x))
         return torch.addmm(bias, x.mean((1, 2)), head)
 
     return forward
@@ -74,9 +74,9 @@ def _block(block: PreActBlock, height: int, width: int) -> tuple[Function, int, 
     shortcut = _convolution(block.shortcut, height, width)[0] if block.shortcut is not None else None
 
     def forward(x: Tensor) -> Tensor:
-        h = F.relu(norm(x))
+        h = F.relu_(norm(x))
         skip = x if shortcut is None else shortcut(h)
-        return second(F.relu(first(h))) + skip
+        return second(F.relu_(first(h))).add_(skip)
 
     return forward, inner_height, inner_width
 

@@ -92,6 +92,11 @@ def preact_small(num_classes: int = 10, in_channels: int = 1) -> PreActResNet:
     return PreActResNet(stem=8, widths=(8, 16, 32), blocks=1, num_classes=num_classes, in_channels=in_channels)
 
 
+def preact_narrow(num_classes: int = 10, in_channels: int = 3) -> PreActResNet:
+    """Three one-block stages of 16/32/64 channels, about 80 k parameters: CIFAR-10 for a computer without a GPU."""
+    return PreActResNet(stem=16, widths=(16, 32, 64), blocks=1, num_classes=num_classes, in_channels=in_channels)
+
+
 def logistic(features: int, num_classes: int = 2) -> nn.Linear:
     """Logistic regression on `(N, features)`: one linear layer (Fig. 2, left)."""
     return nn.Linear(features, num_classes)
@@ -102,7 +107,7 @@ def mlp(features: int, hidden: int, num_classes: int = 2) -> nn.Sequential:
     return nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, num_classes))
 
 
-IMAGE_MODELS = dict(zip(MODELS, (preact_resnet18, wrn28_10, preact_small), strict=True))
+IMAGE_MODELS = dict(zip(MODELS, (preact_resnet18, wrn28_10, preact_small, preact_narrow), strict=True))
 
 
 def build(name: str, *, num_classes: int, in_channels: int, seed: int) -> nn.Module:

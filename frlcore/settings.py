@@ -12,7 +12,7 @@ from frlcore.errors import UserError
 NORMS = ("linf", "l2")
 OBJECTIVES = ("natural", "pgd", "trades")
 SELECT = ("average standard", "average robust", "worst robust")
-MODELS = ("preact_resnet18", "wrn28_10", "preact_small")
+MODELS = ("preact_resnet18", "wrn28_10", "preact_small", "preact_narrow")
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ PlanArgument = Annotated[str, typer.Argument(metavar="PLAN", help=f"A figure or 
 EditionOption = Annotated[str, typer.Option(help=f"Data set and size: {', '.join(plans.EDITIONS)}.")]
 SeedsOption = Annotated[int, typer.Option(help="How many seeds of every run, counted from 0.")]
 WorkersOption = Annotated[int | None, typer.Option(help="Runs side by side; default: one a core, or one on a GPU.")]
+ThreadsOption = Annotated[int, typer.Option(help="CPU threads of each run; more than 1 when runs are few.")]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ..., or auto.")]
 
 
@@ -43,6 +44,7 @@ def run(
     edition: EditionOption = "digits",
     seeds: SeedsOption = 1,
     workers: WorkersOption = None,
+    threads: ThreadsOption = 1,
     device: DeviceOption = "auto",
     time_limit: Annotated[
         str | None, typer.Option(help="Stop cleanly at an epoch's end after this long, as in 90s, 9m or 2h; status 0.")
@@ -50,7 +52,8 @@ def run(
 ) -> None:
     """Train and test every run that PLAN needs and that is not done yet."""
     titles = plans.titles(edition, seeds)
-    train(plans.runs(plan, edition, seeds), titles, workers=workers, device=device, time_limit=time_limit)
+    needed = plans.runs(plan, edition, seeds)
+    train(needed, titles, workers=workers, threads=threads, device=device, time_limit=time_limit)
 
 
 @app.command()
@@ -159,6 +162,7 @@ def train(
     titles: dict[str, str],
     *,
     workers: int | None = None,
+    threads: int = 1,
     device: str = "auto",
     time_limit: str | None = None,
 ) -> None:
@@ -174,7 +178,9 @@ def train(
     out.print(f"{len(runs) - len(todo)} of {len(runs)} runs are in the store, {len(todo)} to go.")
     begin = time.monotonic()
     with Report(todo, titles, out) as report:
-        left = run_local(todo, store, workers=workers, device=device, deadline=deadline, on_progress=report.see)
+        left = run_local(
+            todo, store, workers=workers, threads=threads, device=device, deadline=deadline, on_progress=report.see
+        )
     spent = clock(time.monotonic() - begin)
     if left:
         out.print(f"Stopped at the time limit after {spent}: {left} of {len(runs)} runs to go. Run again to go on.")

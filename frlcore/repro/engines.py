@@ -46,17 +46,20 @@ def run_local(
     store: Store,
     *,
     workers: int | None = None,
+    threads: int = 1,
     device: str = "auto",
     deadline: float | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> int:
     """Carry out every run that is not done yet, parents first; returns how many are still not done.
 
-    After `deadline` (seconds since the epoch, as `time.time()`) no run starts, and those under way stop at the end of
-    their epoch. A run that fails does not stop the others; at the end a UserError says what failed.
+    Every run computes with `threads` CPU threads: several are worth it when there are fewer runs than cores. After
+    `deadline` (seconds since the epoch, as `time.time()`) no run starts, and those under way stop at the end of their
+    epoch. A run that fails does not stop the others; at the end a UserError says what failed.
     """
-    if workers is not None and workers < 1:
-        raise UserError(f"workers must be at least 1, got {workers}")
+    for name, value in (("workers", workers), ("threads", threads)):
+        if value is not None and value < 1:
+            raise UserError(f"{name} must be at least 1, got {value}")
     if device != "cpu":
         from frlcore.repro.worker import pick_device
 
@@ -73,7 +76,7 @@ def run_local(
             ready = [] if late else [run for run in waiting if not run.start or store.trained(run.start.key)]
             for run in ready[: max(0, limit - len(active))]:
                 waiting.remove(run)
-                worker = _start(context, run, store, device, deadline)
+                worker = _start(context, run, store, threads, device, deadline)
                 active[worker.pipe] = worker
             if not active:
                 break  # late, or what is waiting needs a run that failed
@@ -119,11 +122,16 @@ def _context() -> multiprocessing.context.BaseContext:
 
 
 def _start(
-    context: multiprocessing.context.BaseContext, run: Run, store: Store, device: str, deadline: float | None
+    context: multiprocessing.context.BaseContext,
+    run: Run,
+    store: Store,
+    threads: int,
+    device: str,
+    deadline: float | None,
 ) -> _Worker:
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(
-        target=_work, args=(theirs, run, store.root, store.published, device, deadline), daemon=True
+        target=_work, args=(theirs, run, store.root, store.published, threads, device, deadline), daemon=True
     )
     process.start()
     theirs.close()
@@ -153,7 +161,9 @@ def _listen(
         on_progress(Progress(worker.run, worker.run.training.epochs, done=True))
 
 
-def _work(pipe: Connection, run: Run, root: Path, published: Path, device: str, deadline: float | None) -> None:
+def _work(
+    pipe: Connection, run: Run, root: Path, published: Path, threads: int, device: str, deadline: float | None
+) -> None:
     """The worker process: epoch by epoch to the pipe, then ("done", finished?) or ("failed", why)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine decides; Ctrl-C reaches it
     threading.Thread(target=_die_with_parent, daemon=True).start()
@@ -161,7 +171,7 @@ def _work(pipe: Connection, run: Run, root: Path, published: Path, device: str, 
 
     from frlcore.repro.worker import carry_out
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
 
     def after_epoch(epoch: int) -> bool:
         pipe.send(("epoch", epoch))
