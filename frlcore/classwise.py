@@ -16,7 +16,7 @@ from scipy.special import bdtr, betaincinv
 from frlcore.errors import UserError
 
 KINDS = ("standard", "boundary", "boundary_difference", "robust")
-STATISTICS = ("worst", "average", "gap")  # gap: how far the worst class lies above the average
+STATISTICS = ("worst", "average", "gap", "average_examples")  # gap: how far the worst class lies above the average
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,12 +139,14 @@ def bootstrap(
 ) -> tuple[float, float]:
     """Percentile interval (low, high) of the average or worst class's error, resampling examples within classes.
 
+    The "average" is over classes, each counting the same; "average_examples" is over examples.
     All seeds of an example are drawn together, so the interval speaks of other test examples, not of other seeds.
     The maximum over noisy classes lies above the true maximum on average, in the data and again in each resample:
     the "worst" interval is biased upward, the more so the closer the leading classes are. Efron and Tibshirani (1993).
     """
     _check_level(level)
-    sample = _statistic(_resampled(*_matched(labels, wrong), draws, seed), statistic)[:, 0]
+    truth, values = _matched(labels, wrong)
+    sample = _statistic(_resampled(truth, values, draws, seed), statistic, truth)[:, 0]
     low, high = np.quantile(sample, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -168,8 +170,8 @@ def paired_bootstrap(
     _check_level(level)
     truth, values = _matched(labels, wrong_a, wrong_b)
     errors = np.stack([values[truth == c].mean(axis=0) for c in np.unique(truth)], axis=-1)  # (2, classes)
-    observed = _statistic(errors, statistic)
-    sample = _statistic(_resampled(truth, values, draws, seed), statistic)  # (draws, 2)
+    observed = _statistic(errors, statistic, truth)
+    sample = _statistic(_resampled(truth, values, draws, seed), statistic, truth)  # (draws, 2)
     change = sample[:, 0] - sample[:, 1]
     low, high = np.quantile(change, [(1 - level) / 2, (1 + level) / 2])
     side = min(int((change <= 0).sum()), int((change >= 0).sum()))
@@ -226,8 +228,11 @@ def _resampled(truth: np.ndarray, values: np.ndarray, draws: int, seed: int) -> 
     return np.stack(means, axis=-1)
 
 
-def _statistic(errors: np.ndarray, statistic: str) -> np.ndarray:
+def _statistic(errors: np.ndarray, statistic: str, truth: np.ndarray) -> np.ndarray:
+    """A statistic over the classes, the last axis; `truth` (N,) are the labels that the errors came from."""
     _one_of(statistic, STATISTICS, "statistic")
+    if statistic == "average_examples":
+        return np.average(errors, axis=-1, weights=np.unique(truth, return_counts=True)[1])
     worst, average = errors.max(axis=-1), errors.mean(axis=-1)
     return {"worst": worst, "average": average, "gap": worst - average}[statistic]
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from frlcore.attacks import Ball, Model, eval_mode, input_gradient, per_sample
 from frlcore.data import Split, to_float
+from frlcore.errors import UserError
 from frlcore.frozen import freeze
 from frlcore.settings import Attack
 
@@ -49,7 +50,34 @@ def outcomes(
     batch_size: int = 1000,
     last_iterate: bool = False,
 ) -> Outcomes:
-    """Run `attack` over a split and say what the model answered (Sec. 5.1: PGD-20)."""
+    """Run `attack` over a split and say what the model answered (Sec. 5.1: PGD-20).
+
+    Where a batch needs more memory than a GPU has, it starts again with half of it, from other random points; raises
+    UserError when one image is too many.
+    """
+    before = None if generator is None else generator.get_state()
+    try:
+        return _outcomes(model, split, scale, attack, generator, batch_size, last_iterate)
+    except torch.OutOfMemoryError as error:
+        if batch_size == 1:
+            raise UserError("the device's free memory does not suffice for one image; free some of it") from error
+    if generator is not None:
+        generator.set_state(before)
+    return outcomes(
+        model, split, scale=scale, attack=attack, generator=generator, batch_size=batch_size // 2,
+        last_iterate=last_iterate,
+    )  # fmt: skip
+
+
+def _outcomes(
+    model: nn.Module,
+    split: Split,
+    scale: int,
+    attack: Attack,
+    generator: torch.Generator | None,
+    batch_size: int,
+    last_iterate: bool,
+) -> Outcomes:
     clean, adversarial, last = [], [], []
     with eval_mode(model):
         frozen = freeze(model, *split.images.shape[2:])

@@ -4,12 +4,17 @@ During an attack the weights and the batch-norm statistics stand still. So batch
 the one after a block's first convolution is folded into that convolution, and no weight asks for a gradient.
 On images of a few pixels a convolution is cheaper as one dense matrix product, which a BLAS runs near the
 processor's peak: the matrices are built once and used by all steps of the attack.
+
+A copy is a plan, which depends on the architecture alone, and a list of tensors: `run(plan, tensors, x)`. So code
+compiled for one copy serves every later copy of the same architecture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,36 +22,88 @@ from torch import Tensor, nn
 
 from frlcore.models import PreActBlock, PreActResNet
 
-Function = Callable[[Tensor], Tensor]
 DENSE_LIMIT = 2**17  # entries of a dense matrix (512 KiB): above it the convolution itself is faster
 
 
-def freeze(model: nn.Module, height: int, width: int) -> Function:
+class Layer(NamedTuple):
+    """How a convolution `(N, H, W, C) -> (N, height, width, channels)` is computed."""
+
+    kind: str  # "convolution", "pointwise" or "dense"
+    stride: int
+    padding: int
+    height: int
+    width: int
+    channels: int
+
+
+class Block(NamedTuple):
+    """A PreActBlock: batch norm, `first` with the next batch norm folded in, `second`, and the way around them."""
+
+    first: Layer
+    second: Layer
+    shortcut: Layer | None
+
+
+class Plan(NamedTuple):
+    """What `run` does with the tensors of a copy."""
+
+    stem: Layer
+    blocks: tuple[Block, ...]
+    final_norm: bool
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A frozen network `(N, C, H, W) -> logits (N, classes)`."""
+
+    plan: Plan
+    tensors: list[Tensor]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return run(self.plan, self.tensors, x)
+
+
+def freeze(model: nn.Module, height: int, width: int, dtype: torch.dtype | None = None) -> Frozen | nn.Module:
     """`model` in eval mode as a function `(N, C, height, width) -> logits` of the input alone.
 
-    Later changes of the model's weights do not reach it. Any other network, a subclass or one with changed layers too,
-    comes back as it is; the caller sets its mode.
+    Later changes of the model's weights do not reach it. With a `dtype` its blocks compute in that precision; the stem
+    and the head keep the model's own, because a coarse input would round the perturbation away and coarse logits its
+    effect. Any other network, a subclass or one with changed layers too, comes back as it is; the caller sets its mode.
     """
     if not _foldable(model):
         return model
     with torch.no_grad():
-        stem, height, width = _convolution(model.stem, height, width)
-        stages: list[Function] = [stem]
+        stem, tensors = _convolution(model.stem, height, width)
+        height, width = stem.height, stem.width
+        blocks, inner = [], []
         for block in model.blocks:
-            stage, height, width = _block(block, height, width)
-            stages.append(stage)
-        final = _affine(model.bn) if model.bn is not None else None
-        head, bias = model.head.weight.detach().t().clone(), model.head.bias.detach().clone()
+            plan, parts = _block(block, height, width)
+            height, width = plan.second.height, plan.second.width
+            blocks.append(plan)
+            inner += parts
+        if model.bn is not None:
+            inner += _scale_shift(model.bn)
+        tensors += [t.to(dtype or t.dtype) for t in inner]
+        tensors += [model.head.weight.detach().t().clone(), model.head.bias.detach().clone()]
+    return Frozen(Plan(stem, tuple(blocks), model.bn is not None), tensors)
 
-    def forward(x: Tensor) -> Tensor:
-        x = x.permute(0, 2, 3, 1)  # (N, H, W, C) from here on: channels-last memory as it lies
-        for stage in stages:
-            x = stage(x)
-        if final is not None:
-            x = F.relu_(final(x))
-        return torch.addmm(bias, x.mean((1, 2)), head)
 
-    return forward
+def run(plan: Plan, tensors: list[Tensor], x: Tensor) -> Tensor:
+    """The logits `(N, classes)` of the frozen network that `plan` and `tensors` describe, at images `(N, C, H, W)`."""
+    parts = iter(tensors)
+    x = _convolve(plan.stem, parts, x.permute(0, 2, 3, 1))  # (N, H, W, C) from here on: channels-last as it lies
+    for block in plan.blocks:
+        scale, shift = next(parts), next(parts)
+        x = x.to(scale.dtype)
+        h = F.relu_(torch.addcmul(shift, x, scale))
+        first = F.relu_(_convolve(block.first, parts, h, shifted=True))
+        out = _convolve(block.second, parts, first)
+        x = out.add_(x if block.shortcut is None else _convolve(block.shortcut, parts, h))
+    if plan.final_norm:
+        scale, shift = next(parts), next(parts)
+        x = F.relu_(torch.addcmul(shift, x, scale))
+    head, bias = next(parts), next(parts)
+    return torch.addmm(bias, x.mean((1, 2), dtype=head.dtype), head)
 
 
 def _foldable(model: nn.Module) -> bool:
@@ -67,18 +124,13 @@ def _foldable(model: nn.Module) -> bool:
     return True
 
 
-def _block(block: PreActBlock, height: int, width: int) -> tuple[Function, int, int]:
-    norm = _affine(block.bn1)
-    first, inner_height, inner_width = _convolution(block.conv1, height, width, then=block.bn2)
-    second, _, _ = _convolution(block.conv2, inner_height, inner_width)
-    shortcut = _convolution(block.shortcut, height, width)[0] if block.shortcut is not None else None
-
-    def forward(x: Tensor) -> Tensor:
-        h = F.relu_(norm(x))
-        skip = x if shortcut is None else shortcut(h)
-        return second(F.relu_(first(h))).add_(skip)
-
-    return forward, inner_height, inner_width
+def _block(block: PreActBlock, height: int, width: int) -> tuple[Block, list[Tensor]]:
+    first, first_tensors = _convolution(block.conv1, height, width, then=block.bn2)
+    second, second_tensors = _convolution(block.conv2, first.height, first.width)
+    shortcut, rest = None, []
+    if block.shortcut is not None:
+        shortcut, rest = _convolution(block.shortcut, height, width)
+    return Block(first, second, shortcut), [*_scale_shift(block.bn1), *first_tensors, *second_tensors, *rest]
 
 
 def _scale_shift(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
@@ -86,36 +138,41 @@ def _scale_shift(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     return scale, bn.bias.detach() - bn.running_mean * scale
 
 
-def _affine(bn: nn.BatchNorm2d) -> Function:
-    scale, shift = _scale_shift(bn)
-    return lambda x: torch.addcmul(shift, x, scale)
-
-
 def _convolution(
-    conv: nn.Conv2d, height: int, width: int, then: nn.BatchNorm2d | None = None
-) -> tuple[Function, int, int]:
-    """`conv`, followed by `then` if given, as a function `(N, H, W, C) -> (N, H', W', O)`; and H', W'."""
+    conv: nn.Module, height: int, width: int, then: nn.BatchNorm2d | None = None
+) -> tuple[Layer, list[Tensor]]:
+    """How to compute `conv`, followed by `then` if given, and the tensors for it: the weight, and a shift or none."""
     weight, shift = conv.weight.detach(), None  # (O, C, k, k)
     if then is not None:
         scale, shift = _scale_shift(then)
         weight = weight * scale.view(-1, 1, 1, 1)
     k, stride, padding = conv.kernel_size[0], conv.stride[0], conv.padding[0]
-    out_height, out_width = ((size + 2 * padding - k) // stride + 1 for size in (height, width))
+    out = [(size + 2 * padding - k) // stride + 1 for size in (height, width)]
     out_channels, channels = weight.shape[:2]
-    out = (out_height, out_width)
 
-    if k == 1:
-        pointwise = weight[:, :, 0, 0].t().clone()  # (C, O)
-        return lambda x: x[:, ::stride, ::stride] @ pointwise, *out
-    if height * width * channels * out_height * out_width * out_channels > DENSE_LIMIT:
+    if k == 1 and padding == 0 and shift is None:
+        return Layer("pointwise", stride, padding, *out, out_channels), [weight[:, :, 0, 0].t().clone()]
+    if height * width * channels * out[0] * out[1] * out_channels > DENSE_LIMIT:
         weight = weight.clone(memory_format=torch.channels_last)
-        return lambda x: F.conv2d(x.permute(0, 3, 1, 2), weight, shift, stride, padding).permute(0, 2, 3, 1), *out
+        return Layer("convolution", stride, padding, *out, out_channels), [weight] if shift is None else [weight, shift]
 
     taps = _taps(height, width, k, stride, padding).to(weight.device)  # (HW, H'W')
     kernel = torch.cat([weight.flatten(2), weight.new_zeros(out_channels, channels, 1)], 2).permute(2, 1, 0)
     matrix = kernel[taps].transpose(1, 2).reshape(height * width * channels, -1)  # (HW C, H'W' O)
-    bias = weight.new_zeros(matrix.shape[1]) if shift is None else shift.repeat(out_height * out_width)
-    return lambda x: torch.addmm(bias, x.flatten(1), matrix).view(-1, *out, out_channels), *out
+    bias = weight.new_zeros(matrix.shape[1]) if shift is None else shift.repeat(out[0] * out[1])
+    return Layer("dense", stride, padding, *out, out_channels), [matrix, bias]
+
+
+def _convolve(layer: Layer, parts: Iterator[Tensor], x: Tensor, shifted: bool = False) -> Tensor:
+    """One convolution of `run`, `(N, H, W, C)` in and out, with its tensors taken from `parts`."""
+    weight = next(parts)
+    if layer.kind == "pointwise":
+        return x[:, :: layer.stride, :: layer.stride] @ weight
+    if layer.kind == "dense":
+        out = torch.addmm(next(parts), x.flatten(1), weight)
+        return out.view(-1, layer.height, layer.width, layer.channels)
+    shift = next(parts) if shifted else None
+    return F.conv2d(x.permute(0, 3, 1, 2), weight, shift, layer.stride, layer.padding).permute(0, 2, 3, 1)
 
 
 @lru_cache

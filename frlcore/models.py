@@ -92,6 +92,13 @@ def preact_small(num_classes: int = 10, in_channels: int = 1) -> PreActResNet:
     return PreActResNet(stem=8, widths=(8, 16, 32), blocks=1, num_classes=num_classes, in_channels=in_channels)
 
 
+def preact_wide(num_classes: int = 10, in_channels: int = 1) -> PreActResNet:
+    """Three two-block stages of 16/32/64 channels for 8x8 digits, normalised at the end: WRN-28-10's place there."""
+    return PreActResNet(
+        stem=16, widths=(16, 32, 64), blocks=2, num_classes=num_classes, in_channels=in_channels, final_norm=True
+    )
+
+
 def preact_narrow(num_classes: int = 10, in_channels: int = 3) -> PreActResNet:
     """Three one-block stages of 16/32/64 channels, about 80 k parameters: CIFAR-10 for a computer without a GPU."""
     return PreActResNet(stem=16, widths=(16, 32, 64), blocks=1, num_classes=num_classes, in_channels=in_channels)
@@ -107,7 +114,7 @@ def mlp(features: int, hidden: int, num_classes: int = 2) -> nn.Sequential:
     return nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, num_classes))
 
 
-IMAGE_MODELS = dict(zip(MODELS, (preact_resnet18, wrn28_10, preact_small, preact_narrow), strict=True))
+IMAGE_MODELS = dict(zip(MODELS, (preact_resnet18, wrn28_10, preact_small, preact_narrow, preact_wide), strict=True))
 
 
 def build(name: str, *, num_classes: int, in_channels: int, seed: int) -> nn.Module:

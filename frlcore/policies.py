@@ -66,6 +66,30 @@ class Uniform:
 
 
 @dataclass
+class OneClass:
+    """Weigh one class's boundary loss by `weight`, or multiply its radius by `margin`; all else is plain (Sec. 5.3)."""
+
+    classes: int
+    index: int
+    weight: float = 1.0
+    margin: float = 1.0
+    state: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _positive(weight=self.weight, margin=self.margin)
+        if not 0 <= self.index < self.classes:
+            raise UserError(f"index must name one of {self.classes} classes, counted from 0, got {self.index}")
+
+    def settings(self) -> ClassSettings:
+        w_bndy, margin = np.ones(self.classes), np.ones(self.classes)
+        w_bndy[self.index], margin[self.index] = self.weight, self.margin
+        return ClassSettings(np.ones(self.classes), w_bndy, margin)
+
+    def update(self, errors: ClassErrors, decay: float) -> None:
+        pass
+
+
+@dataclass
 class BaselineReweight:
     """Upweight the whole cost of the class with the highest robust error (Agarwal et al. 2018; Sec. 5.1).
 
@@ -161,7 +185,7 @@ class FRL:
         return _limit_sum(np.maximum(phi, 0.0), 0.3 if self.variant == "remargin" else 0.5)
 
 
-POLICIES = {"uniform": Uniform, "baseline_reweight": BaselineReweight, "frl": FRL}
+POLICIES = {"uniform": Uniform, "one_class": OneClass, "baseline_reweight": BaselineReweight, "frl": FRL}
 
 
 def build(name: str, classes: int, **settings: Any) -> Policy:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from frlcore.errors import UserError
 
 NORMS = ("linf", "l2")
-OBJECTIVES = ("natural", "pgd", "trades")
+OBJECTIVES = ("natural", "noise", "pgd", "trades")
 SELECT = ("average standard", "average robust", "worst robust")
-MODELS = ("preact_resnet18", "wrn28_10", "preact_small", "preact_narrow")
+AUGMENTS = ("none", "crop", "crop_flip")
+MODELS = ("preact_resnet18", "wrn28_10", "preact_small", "preact_narrow", "preact_wide")
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class DataInfo:
     shape: tuple[int, int, int]  # (C, H, W)
     scale: int  # the pixel value that means 1.0
     augment: str  # "none", "crop" or "crop_flip"
-    digest: str  # sha256 over image bytes, then label bytes
+    digest: str  # sha256 over image bytes, then label bytes; or "md5:" and the md5 sums of the files
 
 
 DATA = {
@@ -43,6 +44,24 @@ DATA = {
         scale=255,
         augment="crop_flip",
         digest="32e5966899bde482c0ef7d076bf69809b4b1488c806f657a814cfca4646ec493",
+    ),
+    # the md5 sums of train_32x32.mat and test_32x32.mat that torchvision 0.29 checks (datasets.SVHN.split_list)
+    "svhn": DataInfo(
+        name="svhn",
+        classes=tuple("0123456789"),
+        shape=(3, 32, 32),
+        scale=255,
+        augment="crop",  # a mirrored digit is another shape, so no flip
+        digest="md5:e26dedcc434d2e4c54c9b2d4a06d8373+eb5a983be6a315427106f1b164d9cef3",
+    ),
+    # a second data set of digits for what the paper shows on SVHN: its classes are as unequal in size as SVHN's
+    "digits-uneven": DataInfo(
+        name="digits-uneven",
+        classes=tuple("0123456789"),
+        shape=(1, 8, 8),
+        scale=16,
+        augment="none",
+        digest="6cc09782e2af3a82dd0684bce5a6b3e4e3d783adab24e0dafee84490ccb191ea",
     ),
 }
 
@@ -90,6 +109,7 @@ class Training:
     beta: float = 1.0  # weight of the boundary loss (TRADES: 1 / lambda)
     batch_normalised: bool = False  # released code: divide each loss by the batch's sum of weights
     validation_steps: int = 10
+    sigma: float | None = None  # "noise": standard deviation of the Gaussian noise
     select: str = "average robust"  # which validation error chooses the "selected" checkpoint
 
     def __post_init__(self) -> None:
@@ -99,6 +119,8 @@ class Training:
         for name in ("epochs", "lr", "batch_size", "eps", "step_size", "steps", "beta", "validation_steps"):
             if not getattr(self, name) > 0:
                 raise UserError(f"{name} must be positive, got {getattr(self, name)}")
+        if (self.objective == "noise") != (self.sigma is not None) or (self.sigma is not None and not self.sigma > 0):
+            raise UserError(f"sigma is the noise of the objective 'noise', a positive number, got {self.sigma}")
 
     def decay(self, epoch: int) -> float:
         """The learning rate of an epoch (counted from 0) relative to the first one."""

@@ -1,4 +1,4 @@
-"""One loop for natural, PGD, TRADES and Fair Robust Learning.
+"""One loop for natural, Gaussian-noise, PGD, TRADES and Fair Robust Learning.
 
 Algorithm 1 of the paper, with the symbols used here:
 
@@ -13,6 +13,7 @@ Algorithm 1 of the paper, with the symbols used here:
 With w_nat^i, w_bndy^i and eps^i from the policy (Eq. 9), TRAIN minimises, over batches of (x, y),
 
     natural   mean w_nat^y CE(f(x), y)
+    noise     mean w_nat^y CE(f(x + sigma n), y)              n standard normal    (Cohen et al. 2019; App. A.1.3)
     pgd       mean w_nat^y CE(f(x'), y)                       x' climbs CE inside eps^y      (Eq. 1)
     trades    mean w_nat^y CE(f(x), y) + beta mean w_bndy^y KL(f(x) || f(x'))    x' climbs the KL
 
@@ -25,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,12 +34,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from frlcore.acceleration import Accelerated, accelerate, arithmetic, attack_copy, within_memory
 from frlcore.attacks import pgd
 from frlcore.classwise import ClassErrors
 from frlcore.data import Split, Splits, augment, to_float
 from frlcore.errors import UserError
 from frlcore.evaluate import outcomes
-from frlcore.frozen import freeze
 from frlcore.policies import ClassSettings, Policy
 from frlcore.settings import DataInfo, Training
 
@@ -71,7 +73,7 @@ def train(
     `after_epoch` sees the checkpoint after every epoch and stops the training early by returning True; the
     result's `epoch` tells. After the last epoch it cannot: the last weights are validated in any case. The history's
     entry e holds the validation errors after e epochs and what the policy made of them for epoch e + 1. Raises
-    UserError when a batch is larger than the training split.
+    UserError when a batch is larger than the training split or than the device's memory.
     """
     if len(splits.train.labels) < training.batch_size:
         raise UserError(
@@ -85,10 +87,20 @@ def train(
         state = replace(resume, history=resume.history[: resume.epoch])  # its own list: the caller's stays as it is
     else:
         state = _snapshot(model, optimizer, policy, Checkpoint(0, {}, {}, {}))
+    network = accelerate(model)
+
+    def attempt(count: int) -> None:  # the memory that a batch of `count` images takes
+        smaller = Accelerated(model, compiler=None) if isinstance(network, Accelerated) else model
+        x, y = to_float(splits.train.images[:count], splits.info.scale), splits.train.labels[:count]
+        batch_loss(smaller, x, y, training, *torch.ones(3, count, device=x.device), generator=None).backward()
+
     for epoch in range(state.epoch, training.epochs):
         policy.update(_validate(model, splits, training, state, seed), training.decay(epoch))
         settings = policy.settings()
-        loss = train_epoch(model, splits.train, splits.info, training, settings, optimizer, epoch=epoch, seed=seed)
+        work = partial(
+            train_epoch, network, splits.train, splits.info, training, settings, optimizer, epoch=epoch, seed=seed
+        )
+        loss = within_memory(work, attempt, training.batch_size)
         if not np.isfinite(loss):
             raise UserError(f"the loss is {loss} in epoch {epoch + 1}: lower the learning rate ({training.lr})")
         state.history[-1] |= {"loss": loss, "policy": _lists(policy.state), "settings": _lists(vars(settings))}
@@ -100,7 +112,7 @@ def train(
 
 
 def train_epoch(
-    model: nn.Module,
+    model: nn.Module | Accelerated,
     split: Split,
     info: DataInfo,
     training: Training,
@@ -123,19 +135,20 @@ def train_epoch(
     batches = order.split(training.batch_size)[: len(order) // training.batch_size]
     total = torch.zeros((), device=device)  # stays on the device: one copy to the host an epoch
     model.train()
-    for index in batches:
-        y = split.labels[index]  # (B,)
-        x = to_float(augment(split.images[index], info.augment, generator=generator), info.scale)  # (B, C, H, W)
-        loss = batch_loss(model, x, y, training, w_nat[y], w_bndy[y], margin[y], generator)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        total += loss.detach()
+    with arithmetic(device, tf32=True, benchmark=True):
+        for index in batches:
+            y = split.labels[index]  # (B,)
+            x = to_float(augment(split.images[index], info.augment, generator=generator), info.scale)  # (B, C, H, W)
+            loss = batch_loss(model, x, y, training, w_nat[y], w_bndy[y], margin[y], generator)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            total += loss.detach()
     return float(total / len(batches))
 
 
 def batch_loss(
-    model: nn.Module,
+    model: nn.Module | Accelerated,
     x: Tensor,
     y: Tensor,
     training: Training,
@@ -155,8 +168,11 @@ def batch_loss(
 
     if training.objective == "natural":
         return mean(w_nat, F.cross_entropy(model(x), y, reduction="none"))
+    if training.objective == "noise":
+        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        return mean(w_nat, F.cross_entropy(model(x + training.sigma * noise), y, reduction="none"))
     x_adv = pgd(
-        freeze(model, *x.shape[2:]), x, y, eps=training.eps * margin, step_size=training.step_size * margin,
+        attack_copy(model, *x.shape[2:]), x, y, eps=training.eps * margin, step_size=training.step_size * margin,
         steps=training.steps, norm=training.norm, loss="ce" if training.objective == "pgd" else "kl",
         generator=generator,
     )  # fmt: skip

@@ -144,7 +144,7 @@ def test_every_input_is_part_of_the_fingerprint(project: Path, change: str) -> N
 
 @pytest.mark.parametrize(
     ("editions", "message"),
-    [(["moon"], "unknown edition 'moon'; there are: digits, cifar10, smoke"), (["digits", "smoke"], "share")],
+    [(["moon"], "unknown edition 'moon'; there are: digits, laptop, cifar10, smoke"), (["digits", "smoke"], "share")],
 )
 def test_bad_editions_are_refused(project: Path, editions: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):

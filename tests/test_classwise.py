@@ -285,3 +285,26 @@ def test_the_gap_is_the_worst_class_minus_the_average() -> None:
     wrong_b[45:55] = 1  # 0.1 and 0.1: gap 0
     found = paired_bootstrap(labels, wrong_a, wrong_b, "gap")
     assert found.difference == pytest.approx(0.2) and 0 < found.low < found.high
+
+
+def test_the_average_over_examples_weights_classes_by_their_size() -> None:
+    labels = np.repeat([0, 1], [900, 100])
+    wrong = np.zeros(1000)
+    wrong[:90], wrong[900:950] = 1, 1  # class errors 0.1 and 0.5: 0.3 over classes, 0.14 over examples
+    low, high = bootstrap(labels, wrong, "average_examples", draws=20000)
+    error = np.sqrt(900 * 0.1 * 0.9 + 100 * 0.5 * 0.5) / 1000  # stratified: the sizes of the classes stand still
+    assert (low, high) == pytest.approx((0.14 - 1.96 * error, 0.14 + 1.96 * error), abs=0.1 * error)
+    low, high = bootstrap(labels, wrong, "average")
+    assert low < 0.3 < high and low > 0.2
+    found = paired_bootstrap(labels, wrong, np.zeros(1000), "average_examples")
+    assert found.difference == pytest.approx(0.14) and found.low > 0
+
+
+def test_both_averages_agree_when_classes_are_of_one_size() -> None:
+    labels, wrong = outcomes([0.2, 0.5, 0.7], 60, np.random.default_rng(9), seeds=2)
+    assert bootstrap(labels, wrong, "average_examples") == pytest.approx(bootstrap(labels, wrong, "average"))
+
+
+def test_the_average_over_examples_takes_labels_as_they_come() -> None:
+    labels, wrong = np.array([7, 2, 7, 7]), np.array([1, 0, 1, 1])  # classes 2 and 7, out of order
+    assert bootstrap(labels, wrong, "average_examples") == (0.75, 0.75)

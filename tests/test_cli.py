@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -19,10 +20,14 @@ from frlcore.repro.config import Run
 from frlcore.repro.store import PROJECT, Store
 
 OPTIONS = {
-    "run": ["PLAN", "--edition", "--seeds", "--workers", "--device", "--time-limit", "table2", "cifar10", "90s"],
+    "run": [
+        "PLAN", "--edition", "--seeds", "--workers", "--threads", "--device", "--time-limit", "table2", "90s",
+    ],
     "status": ["--edition", "--seeds"],
+    "publish": ["PLAN", "--edition", "--seeds", "data/runs"],
     "show": ["PLAN", "--edition", "--csv", "figure1"],
     "book": ["--edition", "--seeds", "--workers", "--smoke"],
+    "fit": ["PATH", "--eps", "--tau", "--size", "--variant", "--out"],
     "notebook": ["NAME", "--output", "-p KEY VALUE"],
 }
 
@@ -133,6 +138,25 @@ def test_show_names_the_command_that_makes_what_is_missing(frl: Command) -> None
     assert "frl run table1 --edition smoke" in ended.out + ended.err and "Traceback" not in ended.err
 
 
+def test_publishing_copies_finished_records_and_the_weights_others_need(
+    frl: Command, store: Store, tiny_plan: list[Run], undisturbed: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent, child = tiny_plan[0], tiny_plan[2]
+    assert child.start is not None and child.start.key == parent.key
+    shutil.copytree(undisturbed.root, store.root)
+    shutil.rmtree(store.folder(tiny_plan[3].key))
+    monkeypatch.setattr(cli, "default_store", lambda: store)
+    ended = frl("publish", "tiny", "--edition", "smoke")
+    assert ended.status == 0 and "Published 3 of 4 runs" in ended.out
+    fresh = Store(store.root.parent / "elsewhere", store.published)
+    assert fresh.done(parent.key) and fresh.done(child.key) and not fresh.done(tiny_plan[3].key)
+    assert fresh.trained(parent.key) and not fresh.trained(child.key)
+    path = store.folder(child.key) / "result.json"
+    path.write_bytes(path.read_bytes().replace(b"digits", b"digitz"))
+    assert frl("publish", "tiny", "--edition", "smoke").status == 2
+    assert fresh.result(child.key) is not None  # what was published stays as it was
+
+
 # -------------------------------------------------------------------------------------------------------- bad input
 
 
@@ -140,7 +164,7 @@ def test_show_names_the_command_that_makes_what_is_missing(frl: Command) -> None
     "arguments, words",
     [
         (["run", "table9"], ["table9", "table2"]),
-        (["run", "table2", "--edition", "svhn"], ["svhn", "digits"]),
+        (["run", "table2", "--edition", "mnist"], ["mnist", "digits"]),
         (["run", "table2", "--seeds", "0"], ["seeds", "0"]),
         (["run", "table1", "--edition", "smoke", "--workers", "0"], ["workers", "0"]),
         (["run", "table1", "--edition", "smoke", "--workers", "-2"], ["workers", "-2"]),
@@ -150,12 +174,12 @@ def test_show_names_the_command_that_makes_what_is_missing(frl: Command) -> None
         ),
         (["run", "table1", "--edition", "smoke", "--device", "cuda:99"], ["cuda:99", "--device cpu"]),
         (["run", "table1", "--edition", "smoke", "--device", "abacus"], ["abacus", "--device cpu"]),
-        (["status", "--edition", "svhn"], ["svhn", "digits"]),
+        (["status", "--edition", "mnist"], ["mnist", "digits"]),
         (["status", "--seeds", "-1"], ["seeds", "-1"]),
         (["show", "table9"], ["table9", "table2"]),
-        (["show", "table2", "--edition", "svhn"], ["svhn", "digits"]),
-        (["book", "--edition", "svhn"], ["svhn", "digits"]),
-        (["book", "--edition", "digits", "--edition", "svhn"], ["svhn", "digits"]),
+        (["show", "table2", "--edition", "mnist"], ["mnist", "digits"]),
+        (["book", "--edition", "mnist"], ["mnist", "digits"]),
+        (["book", "--edition", "digits", "--edition", "mnist"], ["mnist", "digits"]),
         (["book", "--edition", "digits", "--edition", "smoke"], ["digits", "smoke"]),
         (["notebook", "99_nothing"], ["99_nothing", "05_experiments"]),
         (["notebook", "05", "-p", "edition"], ["-p KEY VALUE"]),

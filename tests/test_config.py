@@ -18,7 +18,7 @@ from frlcore import data
 from frlcore.errors import UserError
 from frlcore.evaluate import Attack
 from frlcore.repro import config, plan
-from frlcore.repro.config import Run, canonical
+from frlcore.repro.config import Check, Run, canonical
 from frlcore.training import Training
 
 Make = Callable[..., Run]
@@ -59,11 +59,29 @@ def test_the_key_is_the_same_in_another_process_and_after_a_round_trip() -> None
     assert elsewhere.stdout.strip() == run.key == pickle.loads(pickle.dumps(run)).key
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(Training)])
+@pytest.mark.parametrize("name", [field.name for field in fields(Training) if field.name != "sigma"])
 def test_every_setting_of_the_training_changes_the_key(tiny_run: Make, name: str) -> None:
     run = tiny_run()
     changed = replace(run, training=replace(run.training, **{name: TRAINING_CHANGES[name]}))
     assert changed.key != run.key
+
+
+def test_the_noise_changes_the_key_and_only_noise_has_it(tiny_run: Make) -> None:
+    runs = [tiny_run(training={"objective": "noise", "sigma": sigma}) for sigma in (0.25, 0.5)]
+    assert runs[0].key != runs[1].key
+    assert runs[0].description["training"]["sigma"] == 0.25
+    assert "sigma" not in tiny_run().description["training"]  # or every older record would be another experiment
+    for wrong in ({"objective": "noise"}, {"sigma": 0.25}, {"objective": "noise", "sigma": 0.0}):
+        with pytest.raises(UserError, match="sigma"):
+            tiny_run(training=wrong)
+
+
+def test_what_changes_a_check(tiny_run: Make) -> None:
+    check = Check(tiny_run(), "autoattack", {"eps": 0.3})
+    others = [replace(check, start=tiny_run(seed=1)), replace(check, kind="certify"), replace(check, settings={})]
+    assert len({check.key, *(other.key for other in others)}) == 4
+    with pytest.raises(UserError, match="unknown check 'look'; known: autoattack, certify"):
+        replace(check, kind="look")
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Attack)])

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from frlcore import data, settings
+from frlcore import data, settings, sources
 from frlcore.errors import UserError
 
 
@@ -30,7 +30,7 @@ def test_info_is_known_without_the_data_and_lists_the_names() -> None:
     assert (digits.shape, digits.scale, digits.augment, len(digits.classes)) == ((1, 8, 8), 16, "none", 10)
     assert (cifar10.shape, cifar10.scale, cifar10.augment, len(cifar10.classes)) == ((3, 32, 32), 255, "crop_flip", 10)
     assert len(digits.digest) == len(cifar10.digest) == 64
-    with pytest.raises(UserError, match='"mnist".*digits, cifar10'):
+    with pytest.raises(UserError, match='"mnist".*digits, cifar10, svhn, digits-uneven'):
         data.info("mnist")
     with pytest.raises(UserError, match='"mnist"'):
         data.load("mnist")
@@ -97,6 +97,63 @@ def test_other_pixels_than_the_known_ones_are_refused(monkeypatch: pytest.Monkey
         data.load("digits")
 
 
+# ------------------------------------------------------------------- digits with classes as unequal in size as SVHN's
+
+KEPT = [62, 182, 148, 103, 90, 85, 71, 72, 59, 57]  # 182 ones, and of the others 182 / 5099 of SVHN's test images
+
+
+@pytest.fixture(scope="module")
+def uneven() -> list[data.Splits]:
+    return [data.load("digits-uneven", fold=fold) for fold in range(5)]
+
+
+def test_uneven_digits_have_the_proportions_of_svhn(uneven: list[data.Splits]) -> None:
+    for splits in uneven:
+        labels = torch.cat([split.labels for split in parts(splits)])
+        assert labels.bincount().tolist() == KEPT
+    ratios = np.array(KEPT) / np.array([1744, 5099, 4149, 2882, 2523, 2384, 1977, 2019, 1660, 1595])
+    assert np.abs(ratios / ratios[1] - 1).max() < 0.5 / min(KEPT)  # no class is off by more than half an image
+
+
+def test_uneven_digits_are_tested_once_and_split_like_the_digits(uneven: list[data.Splits]) -> None:
+    everything = torch.cat([split.index for split in parts(uneven[0])]).sort().values
+    assert len(everything.unique()) == sum(KEPT)
+    assert torch.equal(torch.cat([splits.test.index for splits in uneven]).sort().values, everything)
+    for splits in uneven:
+        assert torch.equal(torch.cat([split.index for split in parts(splits)]).sort().values, everything)
+        for split, share in zip(parts(splits), (0.6, 0.2, 0.2), strict=True):
+            assert ((split.labels.bincount(minlength=10) - share * torch.tensor(KEPT)).abs() <= 1.5).all()
+
+
+def test_an_uneven_digit_is_the_digit_at_its_index(uneven: list[data.Splits]) -> None:
+    from sklearn.datasets import load_digits
+
+    source = load_digits()
+    for split in parts(uneven[1]):
+        assert np.array_equal(split.images[:, 0].numpy(), source.images[split.index.numpy()])
+        assert np.array_equal(split.labels.numpy(), source.target[split.index.numpy()])
+
+
+def test_uneven_digits_splits_never_change() -> None:
+    again = data.load("digits-uneven", fold=2)
+    pinned = hashlib.sha256(b"".join(split.index.numpy().tobytes() for split in parts(again))).hexdigest()
+    assert pinned == "23b0a79ce0827da3791d105c72b137a326b75d7802aa1a75e40b1d4a53e44929"
+    facts = data.info("digits-uneven")
+    assert (facts.shape, facts.scale, facts.augment) == ((1, 8, 8), 16, "none")
+    assert facts.digest != data.info("digits").digest
+
+
+def test_other_proportions_than_the_pinned_ones_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "SVHN_TEST", (1800, *sources.SVHN_TEST[1:]))
+    with pytest.raises(UserError, match="digits-uneven is not the one this code knows"):
+        data.load("digits-uneven")
+
+
+def test_uneven_digits_have_no_other_folds_than_asked_for() -> None:
+    with pytest.raises(UserError, match="must be between"):
+        data.load("digits-uneven", fold=5)
+
+
 # ------------------------------------------------------------- CIFAR-10, with a tiny stand-in in the original's format
 
 CLASSES = data.info("cifar10").classes
@@ -127,10 +184,10 @@ def cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setattr(CIFAR10, attribute, [[name, md5[name]] for name, _ in getattr(CIFAR10, attribute)])
     monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": md5["batches.meta"]})
     monkeypatch.setattr(CIFAR10, "tgz_md5", md5["cifar-10-python.tar.gz"])
-    sources = [CIFAR10(root, train=train) for train in (True, False)]
-    arrays = [x for s in sources for x in (s.data.transpose(0, 3, 1, 2), np.array(s.targets))]
+    halves = [CIFAR10(root, train=train) for train in (True, False)]
+    arrays = [x for s in halves for x in (s.data.transpose(0, 3, 1, 2), np.array(s.targets))]
     monkeypatch.setitem(settings.DATA, "cifar10", replace(data.info("cifar10"), digest=data.digest(*arrays)))
-    monkeypatch.setattr(data, "CIFAR10_VALIDATION", 2)
+    monkeypatch.setattr(sources, "VALIDATION", 2)
     return root
 
 

@@ -96,7 +96,7 @@ def test_progress_counts_every_epoch_and_every_run_once(store: Store, tiny_run: 
     seen: list[Progress] = []
     assert run_local(runs, store, workers=2, device="cpu", on_progress=seen.append) == 0
     for run in runs:
-        mine = [(one.epoch, one.done) for one in seen if one.run.key == run.key]
+        mine = [(one.step, one.done) for one in seen if one.run.key == run.key]
         last = run.training.epochs
         assert mine == [(epoch, False) for epoch in range(1, last + 1)] + [(last, True)]
 
@@ -146,7 +146,7 @@ def test_a_worker_that_is_killed_is_reported_and_its_run_goes_on_later(store: St
     run = tiny_run(training={"epochs": 40})
 
     def kill(progress: Progress) -> None:
-        for process in multiprocessing.active_children() if progress.epoch == 2 else ():
+        for process in multiprocessing.active_children() if progress.step == 2 else ():
             process.kill()
 
     said = failure(lambda: run_local([run], store, workers=1, device="cpu", on_progress=kill))
@@ -177,10 +177,10 @@ def test_stopping_after_every_epoch_ends_with_the_same_bytes(
     parent, child = tiny_plan[0], tiny_plan[2]
     assert child.start is not None and child.start.key == parent.key
     for run in (parent, child):
-        assert not carry_out(run, store, device="cpu", after_epoch=lambda epoch: True)
+        assert not carry_out(run, store, device="cpu", after_step=lambda step: True)
         state = store.load_state(run.key)
         assert state is not None and state.epoch == 1 and not store.done(run.key)
-        assert carry_out(run, store, device="cpu", after_epoch=lambda epoch: True)
+        assert carry_out(run, store, device="cpu", after_step=lambda step: True)
         assert store.provenance(run.key)["resumed_at_epoch"] == 1
     assert results(store, [parent, child]) == results(undisturbed, [parent, child])
 
@@ -210,7 +210,7 @@ def test_the_deadline_stops_at_an_epochs_end_and_the_next_go_ends_with_the_same_
 ) -> None:
     first = [run for run in tiny_plan if not run.start]
     for run in first:  # the deadline is over when the first epoch ends
-        assert not carry_out(run, store, device="cpu", after_epoch=lambda epoch: True)
+        assert not carry_out(run, store, device="cpu", after_step=lambda step: True)
     states = [store.load_state(run.key) for run in tiny_plan]
     assert [state.epoch if state else None for state in states] == [1, 1, None, None]
     assert run_local(tiny_plan, store, workers=2, device="cpu", deadline=time.time() - 1) == 4

@@ -8,6 +8,8 @@ import torch
 from frlcore import models
 from frlcore.errors import UserError
 
+DIGITS = ("preact_small", "preact_wide")  # one channel of 8x8 pixels
+
 
 def size(model: torch.nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
@@ -15,11 +17,17 @@ def size(model: torch.nn.Module) -> int:
 
 @pytest.mark.parametrize(
     "name, parameters",
-    [("preact_resnet18", 11.17e6), ("wrn28_10", 36.48e6), ("preact_small", 19_650)],
+    [
+        ("preact_resnet18", 11.17e6),
+        ("wrn28_10", 36.48e6),
+        ("preact_small", 19_650),
+        ("preact_narrow", 77_722),
+        ("preact_wide", 174_778),
+    ],
 )
 def test_number_of_parameters(name: str, parameters: float) -> None:
     with torch.device("meta"):  # no memory, no random numbers
-        model = models.IMAGE_MODELS[name](10, 1 if name == "preact_small" else 3)
+        model = models.IMAGE_MODELS[name](10, 1 if name in DIGITS else 3)
     assert size(model) == pytest.approx(parameters, rel=5e-4)
 
 
@@ -29,6 +37,8 @@ def test_number_of_parameters(name: str, parameters: float) -> None:
         ("preact_resnet18", (2, 3, 32, 32), [(64, 32), (64, 32), (128, 16), (128, 16), (256, 8), (256, 8), (512, 4)]),
         ("wrn28_10", (2, 3, 32, 32), [(160, 32)] * 4 + [(320, 16)] * 4 + [(640, 8)] * 4),
         ("preact_small", (2, 1, 8, 8), [(8, 8), (16, 4), (32, 2)]),
+        ("preact_narrow", (2, 3, 32, 32), [(16, 32), (32, 16), (64, 8)]),
+        ("preact_wide", (2, 1, 8, 8), [(16, 8), (16, 8), (32, 4), (32, 4), (64, 2), (64, 2)]),
     ],
 )
 def test_shapes_of_logits_and_stages(name: str, shape: tuple[int, ...], stages: list[tuple[int, int]]) -> None:
@@ -42,10 +52,16 @@ def test_shapes_of_logits_and_stages(name: str, shape: tuple[int, ...], stages: 
             assert h.shape == (2, channels, side, side)
 
 
-def test_only_the_wide_network_normalises_after_its_last_block() -> None:
+def test_only_the_wide_networks_normalise_after_their_last_block() -> None:
     with torch.device("meta"):
         has_norm = {name: make(10, 3).bn is not None for name, make in models.IMAGE_MODELS.items()}
-    assert [name for name, norm in has_norm.items() if norm] == ["wrn28_10"]
+    assert [name for name, norm in has_norm.items() if norm] == ["wrn28_10", "preact_wide"]
+
+
+def test_the_wide_network_of_the_digits_is_wider_and_deeper_than_the_small_one() -> None:
+    small, wide = (models.IMAGE_MODELS[name]() for name in DIGITS)
+    assert len(wide.blocks) == 2 * len(small.blocks) and wide.head.in_features == 2 * small.head.in_features
+    assert wide(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
 
 
 def test_feature_models() -> None:

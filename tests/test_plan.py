@@ -8,6 +8,7 @@ import pytest
 
 from frlcore.errors import UserError
 from frlcore.repro import paper, plan
+from frlcore.repro.config import Check
 
 FINE_TUNES = [method for method in plan.METHODS if method not in plan.BASES]
 
@@ -19,11 +20,64 @@ def test_the_methods_of_the_paper_in_its_order() -> None:
         "frl-reweight-0.07", "frl-remargin-0.07", "frl-reweight+remargin-0.07",
         "frl-reweight+remargin-0.05-code", "frl-reweight+remargin-0.07-code",
     )  # fmt: skip
-    assert plan.methods("all") == plan.METHODS
+    assert plan.methods("overview") == plan.METHODS
     assert plan.methods("table2") == plan.METHODS[1:]
     assert plan.methods("table1") == plan.methods("table4") == ("natural", "pgd")
     assert plan.methods("figure1") == ("natural", "pgd", "trades-1", "trades-6")
     assert set(plan.methods("algorithm1")) == {"control", *(m for m in plan.FRL if "0.05" in m)}
+    assert plan.methods("table3") == plan.methods("table7") == plan.methods("table8")
+    ours_alone = {"control"}
+    for number in (3, 7, 8):
+        printed = {plan.label(m) for m in plan.methods(f"table{number}") if m not in ours_alone}
+        assert printed == set(paper.table(number).method)
+
+
+def test_every_figure_and_table_that_rests_on_runs_is_a_plan() -> None:
+    figures, tables = {f"figure{n}" for n in (1, 3, 4, 5, 6, 7)}, {f"table{n}" for n in range(1, 9)}
+    ours = {"overview", "algorithm1", "autoattack"}
+    assert set(plan.PLANS) == figures | tables | ours
+    assert plan.plans("digits") == plan.plans("cifar10") == list(plan.PLANS)
+    assert set(plan.PLANS) - set(plan.plans("laptop")) == set(plan.VARIANT)
+
+
+@pytest.mark.parametrize("name", ["digits", "smoke", "cifar10"])
+def test_the_appendix_runs_on_variants(name: str) -> None:
+    def of(plan_name: str) -> plan.Edition:
+        return plan.place(plan_name, name)
+
+    assert of("table2").name == of("figure4").name == name
+    assert of("figure5") == of("table5") == of("table7") and of("table7").model != of("table2").model
+    assert of("table7").dataset == of("table2").dataset != of("table3").dataset == of("table8").dataset
+    assert of("figure7") == of("table6") == of("table3") and of("table8").model == of("table7").model
+    assert of("figure6").test.norm == of("figure6").base.norm == of("figure6").fine_tune.norm == "l2"
+    assert (of("table7").fairness_table, of("table3").fairness_table, of("table8").fairness_table) == (7, 3, 8)
+
+
+def test_everything_is_what_the_plans_need_together() -> None:
+    every = {task.key for task in plan.runs("all", "smoke")}
+    assert every == {task.key for name in plan.PLANS for task in plan.runs(name, "smoke")}
+    assert set(plan.titles("all", "smoke")) == every and len(set(plan.titles("all", "smoke").values())) == len(every)
+
+
+def test_a_check_comes_after_the_run_it_tests() -> None:
+    tasks = plan.runs("figure4", "digits")
+    checks = [task for task in tasks if isinstance(task, Check)]
+    assert [check.settings["sigma"] for check in checks] == [0.25] * 5 + [0.5] * 5
+    for check in checks:
+        assert check.start.training.objective == "noise"
+        assert check.start.training.sigma == check.settings["sigma"]
+        assert [t.key for t in tasks].index(check.start.key) < [t.key for t in tasks].index(check.key)
+    attacked = plan.run("digits", "frl-reweight+remargin-0.05+autoattack")
+    assert isinstance(attacked, Check) and attacked.start.key == plan.run("digits", "frl-reweight+remargin-0.05").key
+    assert attacked.settings["eps"] == plan.edition("digits").test.eps
+
+
+def test_the_ablation_treats_one_class_and_names_it() -> None:
+    for method, settings in plan.ABLATION.items():
+        run = plan.run("cifar10", method)
+        assert run.policy_settings == {**settings, "index": 4}  # "deer"
+        assert run.training == plan.run("cifar10", "control").training
+        assert plan.run("cifar10", f"{method}:cat").policy_settings["index"] == 3
 
 
 def test_labels_are_the_papers_and_differ() -> None:
@@ -39,6 +93,10 @@ def test_labels_are_the_papers_and_differ() -> None:
 @pytest.mark.parametrize("name_of_plan", plan.PLANS)
 def test_parents_come_before_their_children_and_every_run_once(name_of_plan: str, name: str) -> None:
     seen: set[str] = set()
+    if name_of_plan not in plan.plans(name):
+        with pytest.raises(UserError, match="has no"):
+            plan.runs(name_of_plan, name)
+        return
     for run in plan.runs(name_of_plan, name, seeds=2):
         assert run.key not in seen
         assert run.start is None or run.start.key in seen
@@ -47,11 +105,11 @@ def test_parents_come_before_their_children_and_every_run_once(name_of_plan: str
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_one_run_a_method_fold_and_seed(seeds: int) -> None:
-    runs = plan.runs("all", "digits", seeds)
+    runs = plan.runs("overview", "digits", seeds)
     assert len(runs) == len(plan.METHODS) * 5 * seeds
     assert set(Counter((run.fold, run.seed) for run in runs).values()) == {len(plan.METHODS)}
     assert {run.fold for run in runs} == set(range(5)) and {run.seed for run in runs} == set(range(seeds))
-    assert {run.key for run in plan.runs("all", "digits")} <= {run.key for run in runs}
+    assert {run.key for run in plan.runs("overview", "digits")} <= {run.key for run in runs}
 
 
 @pytest.mark.parametrize("name", plan.EDITIONS)
@@ -87,9 +145,11 @@ def test_what_sets_the_methods_apart() -> None:
     "ask, words",
     [
         (lambda: plan.runs("table9", "digits"), ["table9", "table2", "all"]),
-        (lambda: plan.runs("table2", "svhn"), ["svhn", "digits", "cifar10"]),
+        (lambda: plan.runs("table2", "mnist"), ["mnist", "digits", "cifar10"]),
         (lambda: plan.run("mnist", "pgd"), ["mnist", "digits"]),
         (lambda: plan.run("digits", "frl-reweight-0.06"), ["frl-reweight-0.06", "frl-reweight-0.05"]),
+        (lambda: plan.runs("table7", "laptop"), ["laptop", "table7", "digits", "cifar10"]),
+        (lambda: plan.run("cifar10", "weight-3.0:8"), ["CIFAR-10", "'8'", "deer"]),
         (lambda: plan.runs("all", "digits", seeds=0), ["seeds", "0"]),
         (lambda: plan.runs("all", "digits", seeds=-1), ["seeds", "-1"]),
     ],

@@ -10,7 +10,7 @@ import pytest
 from frlcore import policies
 from frlcore.classwise import ClassErrors
 from frlcore.errors import UserError
-from frlcore.policies import FRL, BaselineReweight, Policy, Uniform, class_weights
+from frlcore.policies import FRL, BaselineReweight, OneClass, Policy, Uniform, class_weights
 
 STANDARD = np.array([0.10, 0.02, 0.30, 0.06])  # mean 0.12
 BOUNDARY = np.array([0.20, 0.40, 0.50, 0.10])  # mean 0.30
@@ -246,7 +246,20 @@ def test_uniform_never_moves() -> None:
         close(values, np.ones(4))
 
 
+def test_one_class_changes_one_class_only() -> None:
+    policy = OneClass(4, index=2, weight=3.0)
+    close(policy.settings().w_bndy, np.array([1, 1, 3.0, 1]))
+    close(policy.settings().w_nat, np.ones(4))
+    close(policy.settings().margin, np.ones(4))
+    policy = OneClass(4, index=0, margin=2.5)
+    close(policy.settings().margin, np.array([2.5, 1, 1, 1]))
+    close(policy.settings().w_bndy, np.ones(4))
+    policy.update(seen(), 1.0)
+    assert policy.state == {} and policy.settings().margin[0] == 2.5
+
+
 EVERY = [
+    ("one_class", {"index": 1}),
     ("uniform", {}),
     ("baseline_reweight", {}),
     *(("frl", {"variant": v, "rule": r}) for v in policies.VARIANTS for r in policies.RULES),
@@ -289,7 +302,9 @@ def test_an_update_leaves_earlier_settings_and_states_alone(name: str, settings:
 @pytest.mark.parametrize(
     "name, settings, message",
     [
-        ("fair", {}, "unknown policy 'fair'; known: uniform, baseline_reweight, frl"),
+        ("one_class", {"index": 4}, "index must name one of 4 classes, counted from 0, got 4"),
+        ("one_class", {"index": 0, "weight": 0.0}, "weight must be positive, got 0.0"),
+        ("fair", {}, "unknown policy 'fair'; known: uniform, one_class, baseline_reweight, frl"),
         ("frl", {"variant": "margin"}, r"unknown FRL variant 'margin'; known: reweight, remargin, reweight\+remargin"),
         ("frl", {"rule": "book"}, "unknown rule 'book'; known: paper, code"),
         ("frl", {"tau": 0.0}, "tau must be positive, got 0.0"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def found(store: Store) -> report.Results:
-    return report.results("all", "digits", store)
+    return report.results("overview", "digits", store)
 
 
 def test_methods_without_a_whole_seed_are_missing(found: report.Results, store: Store) -> None:
@@ -77,7 +78,7 @@ def test_methods_without_a_whole_seed_are_missing(found: report.Results, store: 
     assert found.seeds("pgd") == 2 and found.seeds("pgd", "control") == 1
     for run in (plan.run("digits", "pgd", fold, 1) for fold in range(1)):
         (store.folder(run.key) / "result.json").unlink()
-    assert report.results("all", "digits", store).seeds("pgd") == 1
+    assert report.results("overview", "digits", store).seeds("pgd") == 1
 
 
 def test_folds_are_pooled_and_seeds_averaged(found: report.Results) -> None:
@@ -234,3 +235,61 @@ def test_the_terminal_shows_classes_where_the_paper_does(store: Store) -> None:
 
 def test_trajectories_draw(found: report.Results) -> None:
     assert isinstance(figures.trajectories(found, "frl-reweight-0.05"), Figure)
+
+
+class Uneven(report.Results):
+    """The same records with half as many images of class 0: those of the first ten places."""
+
+    def predictions(self, method: str, name: str, checkpoint: str = "last") -> np.ndarray:
+        label = super().predictions(method, "label", checkpoint)[0]
+        keep = (label != 0) | (np.arange(len(label)) < 5 * PER_CLASS / 2)
+        return super().predictions(method, name, checkpoint)[:, keep]
+
+
+@pytest.fixture
+def uneven(found: report.Results) -> Uneven:
+    return Uneven(**{field.name: getattr(found, field.name) for field in fields(found)})
+
+
+def test_tidy_averages_over_images_too_where_classes_differ_in_size(found: report.Results, uneven: Uneven) -> None:
+    assert set(report.tidy(found).statistic) == {"average", "worst", "class"}
+    assert np.bincount(uneven.labels).tolist() == [50, *[100] * 9]
+    frame = report.tidy(uneven)
+    assert len(frame) == 4 * 3 * (3 + CLASSES)
+    row = frame.query("method == 'control' and error == 'standard' and statistic == 'average_examples'").iloc[0]
+    assert row.value == pytest.approx(100 * (10 + 9 * 10) / 950) and row["class"] == "" and row.n == 950
+    assert row.low <= row.value <= row.high and np.isnan(row.paper)
+    by_class = frame.query("method == 'control' and error == 'standard' and statistic == 'average'").iloc[0]
+    assert by_class.value == pytest.approx(100 * (0.2 + 9 * 0.1) / CLASSES)
+    assert by_class.paper != by_class.paper  # the control is ours
+
+
+def test_readers_of_tidy_do_not_take_one_average_for_the_other(uneven: Uneven) -> None:
+    from rich.console import Console
+
+    frame = report.tidy(uneven)
+    console = Console(width=100, record=True)
+    console.print(tables.terminal(uneven, frame), tables.terminal_classwise(uneven, frame))
+    without = Console(width=100, record=True)
+    plain = frame[frame.statistic != "average_examples"]
+    without.print(tables.terminal(uneven, plain), tables.terminal_classwise(uneven, plain))
+    assert console.export_text() == without.export_text()
+    assert tables.fairness(uneven).loc["PGD Adv. Training", "Average standard"].startswith("**16.5**")
+    assert len(tables.classwise(uneven, "robust")) == 3
+
+
+def test_both_averages_stand_side_by_side(found: report.Results, uneven: Uneven) -> None:
+    frame = tables.averages(uneven)
+    assert list(frame.columns) == [
+        f"{kind}, over {what}" for kind in ("Standard", "Boundary", "Robust") for what in ("classes", "images")
+    ]
+    row = frame.loc["PGD Adv. Training"]  # clean mistakes: 6 of 20 of class 0 (2 and 4 of its first 10), 3 of 20
+    assert row["Standard, over classes"].startswith("**16.5**<small><br>[")
+    assert row["Standard, over images"].startswith(f"**{100 * (15 + 9 * 15) / 950:.1f}**<small><br>[")
+    assert set(frame.loc["TRADES(1/λ = 1)"]) == {tables.PENDING}
+    even = tables.averages(found)
+    for kind in ("Standard", "Boundary", "Robust"):
+        values = [even.loc["PGD Adv. Training", f"{kind}, over {what}"].split("*")[2] for what in ("classes", "images")]
+        assert values[0] == values[1]
+    last = tables.averages(uneven, verdict="last").loc["PGD Adv. Training", "Robust, over images"]
+    assert last != row["Robust, over images"]

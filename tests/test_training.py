@@ -411,7 +411,7 @@ def test_selection_takes_the_first_epoch_with_the_lowest_validation_error(
 @pytest.mark.parametrize(
     "bad, message",
     [
-        ({"objective": "free"}, "unknown objective 'free'; known: natural, pgd, trades"),
+        ({"objective": "free"}, "unknown objective 'free'; known: natural, noise, pgd, trades"),
         ({"norm": "l1"}, "unknown norm 'l1'; known: linf, l2"),
         ({"select": "best"}, "unknown select 'best'; known: average standard, average robust, worst robust"),
         *(({name: 0}, f"{name} must be positive, got 0") for name in (

@@ -27,13 +27,16 @@ import nbformat
 import yaml
 
 from frlcore.errors import UserError
+from frlcore.repro.editions import edition as edition_of
 from frlcore.repro.notebook import ROOT, check, declared, execute, find, labels, page, parse_parameters
 from frlcore.repro.offline import add_mathjax, check_offline
 
 __all__ = ["EDITIONS", "build", "check_offline", "execute", "find", "parse_parameters"]
 
-EDITIONS = {"digits": "digits", "cifar10": "cifar10", "smoke": "digits"}  # edition -> its part of the book
+# edition -> its part of the book
+EDITIONS = {"digits": "digits", "laptop": "laptop", "cifar10": "cifar10", "smoke": "digits"}
 COVER_PAGE, COVER_FIGURE = "digits/01_introduction", "fig-overview"  # the figure that the first page borrows
+LINK = re.compile(r"<a href='\.\./([\w-]+/[\w-]+)\.html[^']*'>([^<]*)</a>")
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,10 @@ def _digest(*parts: bytes) -> str:
 
 
 def pages(editions: Sequence[str], *, root: Path = ROOT, records_fingerprint: str = "") -> list[Page]:
-    """Every page of these editions: notebooks with an `edition` parameter once per edition, the others once."""
+    """Every page of these editions: notebooks with a parameter `edition` once per edition, the others once.
+
+    A parameter `editions` gets all of them. Either parameter ties the page to their records.
+    """
     for edition in editions:
         if edition not in EDITIONS:
             raise UserError(f"unknown edition {edition!r}; there are: {', '.join(EDITIONS)}")
@@ -73,13 +79,16 @@ def pages(editions: Sequence[str], *, root: Path = ROOT, records_fingerprint: st
     shared = _digest(*(part for path in files for part in (str(path.relative_to(root)).encode(), path.read_bytes())))
     found = []
     for notebook in sorted((root / "notebooks").glob("*.md")):
-        per_edition = "edition" in declared(notebook)
-        for edition in editions if per_edition else [""]:
-            parameters = {"edition": edition} if per_edition else {}
+        known = declared(notebook)
+        sets: list[dict[str, Any]] = [{"editions": list(editions)} if "editions" in known else {}]
+        if "edition" in known:  # the appendix needs an edition with its variants
+            having = [name for name in editions if edition_of(name).variants or not notebook.stem.startswith("A")]
+            sets = [{"edition": name} for name in having]
+        for parameters in sets:
             check(notebook, parameters)
-            records = records_fingerprint if per_edition else ""
+            records = records_fingerprint if parameters else ""
             state = (notebook.read_bytes(), json.dumps(parameters).encode(), records.encode())
-            part = EDITIONS[edition] if per_edition else "theory"
+            part = EDITIONS[parameters["edition"]] if "edition" in known else "theory"
             found.append(Page(notebook, part, parameters, _digest(shared.encode(), *state)))
     return found
 
@@ -158,22 +167,27 @@ def _picture(notebook: nbformat.NotebookNode, name: str) -> bytes:
     raise UserError(f"the book's first page needs the figure {name!r} of {COVER_PAGE}, and it has none")
 
 
+def _linked(text: str, there: set[str]) -> str:
+    """The text with links to pages that this book does not have (`coverage.link`) turned into their words."""
+    return LINK.sub(lambda match: match[0] if match[1] in there else match[2], text)
+
+
 def _stage(todo: Sequence[Page], executed: Path, source: Path, *, root: Path) -> bool:
     """Lay out prose and pages as one source tree; True when pages came or went since the last time."""
     book = root / "book"
     if not (book / "_toc.yml").exists():
         raise UserError(f"{book / '_toc.yml'} is missing: run this from a checkout of the project")
     files = {path.relative_to(book).as_posix(): path.read_bytes() for path in sorted(book.rglob("*")) if path.is_file()}
-    names = {notebook: labels(notebook) for notebook in {item.notebook for item in todo if item.parameters}}
-    known = set().union(*names.values())
+    per_edition = {item.notebook for item in todo if "edition" in item.parameters}
+    known, there = set().union(*map(labels, per_edition)), {item.name for item in todo}
     for item in todo:
         notebook = _load(executed / f"{item.name}.ipynb", item.fingerprint)
         if notebook is None:
             raise UserError(f"page {item.name} was changed or removed while the book was being made: run it again")
         if item.name == COVER_PAGE:
             files["overview.svg"] = _picture(notebook, COVER_FIGURE)
-        shown = page(notebook, known if item.parameters else (), item.part)
-        files[f"sections/{item.name}.ipynb"] = nbformat.writes(shown).encode()
+        shown = page(notebook, known if "edition" in item.parameters else (), item.part)
+        files[f"sections/{item.name}.ipynb"] = _linked(nbformat.writes(shown), there).encode()
     toc = _toc(book / "_toc.yml", {name.rpartition(".")[0] for name in files})
     listed = {chapter["file"] for part in toc["parts"] for chapter in part["chapters"]}
     for item in todo:

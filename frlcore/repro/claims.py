@@ -4,19 +4,35 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
-from frlcore.classwise import paired_bootstrap
+from frlcore.classwise import Difference, paired_bootstrap
+from frlcore.errors import UserError
 from frlcore.repro import plan
-from frlcore.repro.report import Results
+from frlcore.repro.report import KINDS, Results, results
+from frlcore.repro.store import Store
 from frlcore.repro.tables import DRAWS
+
+# Differences between classes, and by which error of which training validation ranks the classes for them
+CONTRASTS = {"spread": ("pgd", "robust", 1), "hard": ("natural", "standard", 2)}
+NAMED = {  # where the paper names the classes: the hard ones, the easy ones
+    ("cifar10", "spread"): (("cat",), ("automobile",)),
+    ("cifar10", "hard"): (("cat", "dog"), ("automobile", "ship")),
+    ("svhn", "spread"): (("8",), ("1",)),
+    ("svhn", "hard"): (("3", "8"), ("1", "2")),
+}
 
 
 @dataclass(frozen=True)
 class Claim:
     """`first` has a lower (or higher) `statistic` of an error than `second`, by more than `beyond` percentage points.
 
-    A negative `beyond` allows the difference to go the other way by that much.
+    A negative `beyond` allows the difference to go the other way by that much. Without a `second` the statistic itself
+    is compared with `beyond`. Statistics: "worst", "average", "gap" (worst minus average), and the differences between
+    classes "spread" (the hardest class minus the easiest) and "hard" (the two hardest minus the two easiest). Errors:
+    "standard", "boundary", "robust", and of checks "autoattack" and "certified R" (not certified to the l2 radius R).
+    Raises UserError for a "gap" with a `beyond`.
     """
 
     section: str
@@ -27,6 +43,10 @@ class Claim:
     error: str
     direction: str = "lower"
     beyond: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.statistic == "gap" and self.beyond:
+            raise UserError("a gap is compared with another gap alone: leave out `beyond`")
 
 
 FAIR = ("frl-reweight-0.05", "frl-remargin-0.05", "frl-reweight+remargin-0.05")
@@ -57,28 +77,87 @@ SECTION_5 = [
 ]  # fmt: skip
 
 
-def judge(found: Results, claims: list[Claim], checkpoint: str = "last", verdict: str = "any") -> pd.DataFrame:
-    """Each claim with our difference (percentage points), its 95% interval and a verdict.
+def judge(
+    found: Results, claims: list[Claim], checkpoint: str = "last", verdict: str = "any", store: Store | None = None
+) -> pd.DataFrame:
+    """Each claim with our difference (percentage points), its 95% interval, p-value and a verdict.
 
-    "holds" when the whole interval lies on the claimed side, "contradicted" when it lies on the other, else
-    "cannot tell at this resolution". Claims about methods that were not run are "not yet run". The intervals are not
-    corrected for the number of claims.
+    "holds" when the whole interval lies on the claimed side of the threshold, "contradicted" when it lies on the other,
+    else "cannot tell at this resolution". Claims about methods that were not run are "not yet run". The intervals and
+    the p-values (two-sided, against the threshold) are not corrected for the number of claims.
     """
     rows = []
     for claim in claims:
         row = {"section": claim.section, "claim": claim.text}
-        if {claim.first, claim.second} & set(found.missing):
+        sides = _sides(found, claim, store)
+        if {claim.first, claim.second} & set(found.missing) or sides is None:
             rows.append(row | {"verdict": "not yet run"})
             continue
-        shared = found.seeds(claim.first, claim.second)
-        a, b = (found.wrong(m, claim.error, checkpoint, verdict)[:shared] for m in (claim.first, claim.second))
-        change = paired_bootstrap(found.labels, a, b, claim.statistic, draws=DRAWS)
+        threshold = claim.beyond if claim.direction == "higher" else -claim.beyond
+        change = _compare(found, claim, checkpoint, verdict, sides, threshold / 100)
         sign = 1 if claim.direction == "higher" else -1
-        low, high = sorted(sign * 100 * bound - claim.beyond for bound in (change.low, change.high))
+        low, high = sorted(sign * bound for bound in (change.low, change.high))
         word = "holds" if low > 0 else "contradicted" if high < 0 else "cannot tell at this resolution"
-        rows.append(row | {"difference": 100 * change.difference, "low": 100 * change.low, "high": 100 * change.high,
-                           "verdict": word})  # fmt: skip
-    return pd.DataFrame(rows, columns=["section", "claim", "difference", "low", "high", "verdict"])
+        numbers = {name: 100 * getattr(change, name) + threshold for name in ("difference", "low", "high")}
+        rows.append(row | numbers | {"p": change.p, "verdict": word})
+    return pd.DataFrame(rows, columns=["section", "claim", "difference", "low", "high", "p", "verdict"])
+
+
+def classes(
+    found: Results, statistic: str, store: Store | None = None
+) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """The hard and the easy classes of a contrast: those that the paper names, else those that validation ranks so.
+
+    No test image is looked at to choose them. None while the training that ranks them has not been run.
+    """
+    known = NAMED.get((found.edition.dataset, statistic))
+    if known:
+        return known
+    method, kind, many = CONTRASTS[statistic]
+    ranking = results("figure1", found.edition.name, store)
+    if method not in ranking.present:
+        return None
+    history = ranking.history(method)
+    ends = history[history.epoch == history.groupby(["seed", "fold"]).epoch.transform("max")]
+    order = ends.groupby("class")[kind].mean().reindex(ranking.classes).sort_values(kind="stable").index
+    return tuple(order[: -many - 1 : -1]), tuple(order[:many])
+
+
+def _sides(found: Results, claim: Claim, store: Store | None) -> np.ndarray | None:
+    """The weight (C,) of every class in the claim's statistic where that is a contrast, else zeros; None: not known."""
+    if claim.statistic not in CONTRASTS or not found.present:
+        return np.zeros(0)
+    groups = classes(found, claim.statistic, store)
+    if groups is None:
+        return None
+    hard, easy = groups
+    return np.array([(c in hard) / len(hard) - (c in easy) / len(easy) for c in found.classes])
+
+
+def _compare(
+    found: Results, claim: Claim, checkpoint: str, verdict: str, sides: np.ndarray, threshold: float
+) -> Difference:
+    """The statistic of `first` minus that of `second`, minus the threshold (fractions), on the seeds both have."""
+    shared = found.seeds(*(method for method in (claim.first, claim.second) if method))
+    a = _wrong(found, claim.first, claim.error, checkpoint, verdict)[:shared].astype(float)
+    b = np.zeros_like(a)
+    if claim.second:
+        b = _wrong(found, claim.second, claim.error, checkpoint, verdict)[:shared].astype(float)
+    if claim.statistic not in CONTRASTS:
+        return paired_bootstrap(found.labels, a - threshold, b, claim.statistic, draws=DRAWS)
+    weight = len(sides) * sides[found.labels]  # a contrast is the average over classes of weighted errors
+    return paired_bootstrap(found.labels, weight * a - threshold, weight * b, "average", draws=DRAWS)
+
+
+def _wrong(found: Results, method: str, error: str, checkpoint: str, verdict: str) -> np.ndarray:
+    """Which examples count as an error, `(S, N) bool`; checks are made of the last weights alone."""
+    if error in KINDS:
+        return found.wrong(method, error, checkpoint, verdict)
+    if error == "autoattack":
+        return found.predictions(method, error) != found.labels
+    radius = float(error.removeprefix("certified "))
+    beyond_reach = found.predictions(method, "radius") < radius
+    return (found.predictions(method, "certified") != found.labels) | beyond_reach
 
 
 def in_words(judged: pd.DataFrame) -> str:

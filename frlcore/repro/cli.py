@@ -14,9 +14,10 @@ from rich.console import Console
 
 from frlcore.errors import UserError
 from frlcore.repro import plan as plans
-from frlcore.repro.config import Run
+from frlcore.repro.config import Task
 from frlcore.repro.progress import Report, clock
 from frlcore.repro.store import PROJECT, default_store
+from frlcore.settings import MODELS
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,7 +31,7 @@ app = typer.Typer(
 )
 out = Console(highlight=False)
 
-PlanArgument = Annotated[str, typer.Argument(metavar="PLAN", help=f"A figure or table: {', '.join(plans.PLANS)}.")]
+PlanArgument = Annotated[str, typer.Argument(metavar="PLAN", help=f"A figure or table: {', '.join(plans.NAMES)}.")]
 EditionOption = Annotated[str, typer.Option(help=f"Data set and size: {', '.join(plans.EDITIONS)}.")]
 SeedsOption = Annotated[int, typer.Option(help="How many seeds of every run, counted from 0.")]
 WorkersOption = Annotated[int | None, typer.Option(help="Runs side by side; default: one a core, or one on a GPU.")]
@@ -51,7 +52,7 @@ def run(
     ] = None,
 ) -> None:
     """Train and test every run that PLAN needs and that is not done yet."""
-    titles = plans.titles(edition, seeds)
+    titles = plans.titles(plan, edition, seeds)
     needed = plans.runs(plan, edition, seeds)
     train(needed, titles, workers=workers, threads=threads, device=device, time_limit=time_limit)
 
@@ -60,11 +61,22 @@ def run(
 def status(edition: EditionOption = "digits", seeds: SeedsOption = 1) -> None:
     """Say how much of every plan is done, and the command for the rest."""
     store = default_store()
-    for plan in plans.PLANS:
+    for plan in plans.plans(edition):
         needed = plans.runs(plan, edition, seeds)
         done = sum(store.done(one.key) for one in needed)
         rest = "" if done == len(needed) else f"   frl run {plan} --edition {edition} --seeds {seeds}"
         out.print(f"{plan:<12} {done:>4} of {len(needed):>4} runs done{rest}", soft_wrap=True)
+
+
+@app.command()
+def publish(plan: PlanArgument = "all", edition: EditionOption = "laptop", seeds: SeedsOption = 1) -> None:
+    """Copy PLAN's finished records to data/runs, where they are part of the book, and weights that others need."""
+    store, needed = default_store(), plans.runs(plan, edition, seeds)
+    starts = {one.start.key for one in needed if one.start}
+    finished = [one for one in needed if store.done(one.key)]
+    for one in finished:
+        store.publish(one.key, weights=one.key in starts)
+    out.print(f"Published {len(finished)} of {len(needed)} runs in {store.published}", soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -98,7 +110,7 @@ def show(
 @app.command()
 def book(
     edition: Annotated[
-        list[str] | None, typer.Option(help="Editions to build, repeatable; default: digits and cifar10.")
+        list[str] | None, typer.Option(help="Editions to build, repeatable; default: digits, laptop and cifar10.")
     ] = None,
     seeds: SeedsOption = 1,
     workers: WorkersOption = None,
@@ -114,18 +126,46 @@ def book(
     begin = time.monotonic()
     if smoke and edition:
         raise UserError("--smoke builds an edition of its own: leave out --edition")
-    editions = ["smoke", "cifar10"] if smoke else edition or ["digits", "cifar10"]
+    editions = ["smoke", "cifar10"] if smoke else edition or ["digits", "laptop", "cifar10"]
     pages.pages(editions)  # what is wrong with the editions or the notebooks is said before minutes of training
     if not {"digits", "smoke"} & set(editions):
         raise UserError("the book's prose refers to the digits edition: add --edition digits")
     for name in editions:
         if plans.edition(name).dataset == "digits":
-            train(plans.runs("all", name, seeds), plans.titles(name, seeds), workers=workers, device="cpu")
+            needed, titles = plans.runs(plans.ALL, name, seeds), plans.titles(plans.ALL, name, seeds)
+            train(needed, titles, workers=workers, device="cpu")
     target = PROJECT / "_build" / "smoke" if smoke else PROJECT
     index = pages.build(editions, target, records_fingerprint=report.fingerprint(editions))
     found = report.results("table2", next(name for name in editions if plans.edition(name).dataset == "digits"))
     out.print(tables.terminal(found, report.tidy(found), kinds=("robust",)))
     out.print(f"The book is ready after {clock(time.monotonic() - begin)}: {index}", soft_wrap=True, markup=False)
+
+
+@app.command()
+def fit(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder with one directory of images per class.")],
+    eps: Annotated[str, typer.Option(help="l-inf radius in units of the pixel range, as 8/255 or 0.03.")] = "8/255",
+    tau: Annotated[float, typer.Option(help="How far a class may lie above the average before it is helped.")] = 0.05,
+    size: Annotated[int, typer.Option(help="Images are cut to this many pixels a side.")] = 32,
+    model: Annotated[str, typer.Option(help=f"One of {', '.join(MODELS)}.")] = "preact_resnet18",
+    variant: Annotated[str, typer.Option(help="reweight, remargin or reweight+remargin.")] = "reweight+remargin",
+    epochs: Annotated[int, typer.Option(help="Epochs of PGD adversarial training, the robust start.")] = 30,
+    fine_tune_epochs: Annotated[int, typer.Option(help="Epochs of Fair Robust Learning.")] = 20,
+    batch_size: Annotated[int, typer.Option(help="Images a batch.")] = 128,
+    lr: Annotated[float, typer.Option(help="First learning rate; the fine-tuning takes a tenth.")] = 0.1,
+    augment: Annotated[str, typer.Option(help="crop_flip, crop (keeps left and right apart) or none.")] = "crop_flip",
+    seed: Annotated[int, typer.Option(help="Seed of the split, the weights and the training.")] = 0,
+    device: DeviceOption = "auto",
+    target: Annotated[Path, typer.Option("--out", help="Folder for the results.")] = Path("my-images-frl"),
+) -> None:
+    """Train a fair robust classifier on the images in PATH; leave it and a report on held-out images in --out."""
+    from frlcore.repro import fit_report
+    from frlcore.repro.fit import Job, fit_folder
+
+    job = Job(path, eps, tau, size, model, variant, epochs, fine_tune_epochs, batch_size, lr, augment, seed)
+    found = fit_folder(job, target, device=device, console=out)
+    out.print(fit_report.terminal(found, found.frame()))
+    out.print(f"Wrote {target / 'report.html'} and the model beside it.", soft_wrap=True, markup=False)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -158,7 +198,7 @@ def words(arguments: list[str]) -> list[str]:
 
 
 def train(
-    runs: list[Run],
+    runs: list[Task],
     titles: dict[str, str],
     *,
     workers: int | None = None,

@@ -1,6 +1,7 @@
 """Run descriptions: everything that decides a result, and nothing else.
 
-`Run.key` is the sha256 of the canonical JSON of the description, which holds the data set's digest and the key of
+A `Run` trains and tests a model; a `Check` puts a finished run's last weights to a stronger test. `key` is the
+sha256 of the canonical JSON of the description, which holds the data set's digest and the key of
 the run whose weights it starts from. The same key means the same experiment, on any machine.
 """
 
@@ -17,6 +18,7 @@ from frlcore import policies
 from frlcore.errors import UserError
 from frlcore.settings import MODELS, Attack, Training, info
 
+CHECKS = ("autoattack", "certify")
 PROTOCOL = 1  # raised whenever a change of the code changes results: older records are then another experiment
 
 
@@ -60,7 +62,7 @@ class Run:
             "digest": info(self.dataset).digest,
             "fold": [self.fold, self.folds],
             "model": self.model,
-            "training": asdict(self.training),
+            "training": {name: value for name, value in asdict(self.training).items() if value is not None},
             "policy": {"name": self.policy, **settings},
             "test": asdict(self.test),
             "seed": self.seed,
@@ -73,10 +75,61 @@ class Run:
         return hashlib.sha256(canonical(self.description)).hexdigest()
 
     @property
+    def steps(self) -> int:
+        """What progress is counted in: epochs."""
+        return self.training.epochs
+
+    @property
     def cost(self) -> float:
         """Forward passes of training images, in units of the training split: for the estimate of the time left."""
-        passes = {"natural": 3, "pgd": 3 + 2 * self.training.steps, "trades": 7 + 2 * self.training.steps}
+        steps = 2 * self.training.steps
+        passes = {"natural": 3, "noise": 3, "pgd": 3 + steps, "trades": 7 + steps}
         return self.training.epochs * (passes[self.training.objective] + 0.3 * self.training.validation_steps)
+
+
+@dataclass(frozen=True)
+class Check:
+    """A stronger test of the last weights of `start`: "autoattack", or "certify" by randomized smoothing."""
+
+    start: Run
+    kind: str
+    settings: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if self.kind not in CHECKS:
+            raise UserError(f"unknown check '{self.kind}'; known: {', '.join(CHECKS)}")
+
+    @property
+    def seed(self) -> int:
+        return self.start.seed
+
+    @property
+    def fold(self) -> int:
+        return self.start.fold
+
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        """What decides the result, ready for JSON."""
+        return {"protocol": PROTOCOL, "check": self.kind, "of": self.start.key, "settings": dict(self.settings)}
+
+    @cached_property
+    def key(self) -> str:
+        """sha256 of the canonical description, 64 hexadecimal digits."""
+        return hashlib.sha256(canonical(self.description)).hexdigest()
+
+    @property
+    def steps(self) -> int:
+        """What progress is counted in: hundredths of the images."""
+        return 100
+
+    @property
+    def cost(self) -> float:
+        """As `Run.cost`, from what the checks of the digits edition took beside its runs."""
+        s = self.settings
+        return (800 + s["queries"] / 10 if self.kind == "autoattack" else s["n"] / 3) / s["every"]
+
+
+Task = Run | Check
 
 
 def canonical(value: Any) -> bytes:

@@ -21,28 +21,28 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from frlcore.errors import UserError
-from frlcore.repro.config import Run
+from frlcore.repro.config import Task
 from frlcore.repro.store import Store
 
 
 @dataclass(frozen=True)
 class Progress:
-    """A message from the engine: `run` has finished `epoch` epochs; `done` when its result is stored."""
+    """A message from the engine: `run` has finished `step` of its steps (epochs); `done` when its result is stored."""
 
-    run: Run
-    epoch: int
+    run: Task
+    step: int
     done: bool = False
 
 
 @dataclass
 class _Worker:
-    run: Run
+    run: Task
     process: multiprocessing.process.BaseProcess
     pipe: Connection
 
 
 def run_local(
-    runs: Sequence[Run],
+    runs: Sequence[Task],
     store: Store,
     *,
     workers: int | None = None,
@@ -61,7 +61,7 @@ def run_local(
         if value is not None and value < 1:
             raise UserError(f"{name} must be at least 1, got {value}")
     if device != "cpu":
-        from frlcore.repro.worker import pick_device
+        from frlcore.fitting import pick_device
 
         pick_device(device)  # one line now rather than one per run
     todo = unfinished(runs, store)
@@ -91,7 +91,7 @@ def run_local(
     return len(unfinished(todo, store))
 
 
-def unfinished(runs: Sequence[Run], store: Store) -> list[Run]:
+def unfinished(runs: Sequence[Task], store: Store) -> list[Task]:
     """Runs without a result, and runs that one of these starts from and whose weights are not at hand."""
     done = {run.key for run in runs if store.done(run.key)}
     starts = {run.start.key for run in runs if run.start and run.key not in done}
@@ -123,7 +123,7 @@ def _context() -> multiprocessing.context.BaseContext:
 
 def _start(
     context: multiprocessing.context.BaseContext,
-    run: Run,
+    run: Task,
     store: Store,
     threads: int,
     device: str,
@@ -150,7 +150,7 @@ def _listen(
     except EOFError:
         worker.process.join()
         kind, value = "failed", f"a worker process ended with exit code {worker.process.exitcode}; run again to go on"
-    if kind == "epoch":
+    if kind == "step":
         on_progress(Progress(worker.run, value))
         return
     del active[pipe]
@@ -158,13 +158,13 @@ def _listen(
     if kind == "failed":
         failures[worker.run.key] = value
     elif value:
-        on_progress(Progress(worker.run, worker.run.training.epochs, done=True))
+        on_progress(Progress(worker.run, worker.run.steps, done=True))
 
 
 def _work(
-    pipe: Connection, run: Run, root: Path, published: Path, threads: int, device: str, deadline: float | None
+    pipe: Connection, run: Task, root: Path, published: Path, threads: int, device: str, deadline: float | None
 ) -> None:
-    """The worker process: epoch by epoch to the pipe, then ("done", finished?) or ("failed", why)."""
+    """The worker process: step by step to the pipe, then ("done", finished?) or ("failed", why)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine decides; Ctrl-C reaches it
     threading.Thread(target=_die_with_parent, daemon=True).start()
     import torch
@@ -173,13 +173,13 @@ def _work(
 
     torch.set_num_threads(threads)
 
-    def after_epoch(epoch: int) -> bool:
-        pipe.send(("epoch", epoch))
+    def after_step(step: int) -> bool:
+        pipe.send(("step", step))
         return deadline is not None and time.time() > deadline
 
     try:
         pipe.send(("done", carry_out(
-            run, Store(root, published), device=device, after_epoch=after_epoch, deadline=deadline)))  # fmt: skip
+            run, Store(root, published), device=device, after_step=after_step, deadline=deadline)))  # fmt: skip
     except UserError as error:
         pipe.send(("failed", str(error)))
     except Exception:  # the traceback is for whoever mends it; the engine goes on with the other runs

@@ -9,10 +9,10 @@ from __future__ import annotations
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from frlcore.classwise import bootstrap, interval
 from frlcore.repro import paper, plan
@@ -29,6 +29,8 @@ STYLE = {
 
 def style() -> None:
     """Draw all figures of this notebook as SVG in the book's style."""
+    from matplotlib_inline.backend_inline import set_matplotlib_formats  # only notebooks need it
+
     set_matplotlib_formats("svg", metadata={"Date": None})
     mpl.rcParams.update(STYLE)
 
@@ -86,7 +88,7 @@ def worst_classes(found: Results, verdict: str = "any") -> Figure:
     methods = [m for m in found.present if not (m in plan.FRL and "0.07" in m)][::-1]
     kinds = {"standard": BLUE, "boundary": ORANGE, "robust": VERMILLION}
     fig, axes = plt.subplots(1, 3, figsize=(9.3, 0.36 * len(methods) + 1.1), sharey=True)
-    printed = paper.table(2)
+    printed = paper.table(found.edition.fairness_table or 2)
     for ax, (kind, color) in zip(axes, kinds.items(), strict=True):
         for y, method in enumerate(methods):
             value = 100 * found.errors(method, verdict=verdict).worst(kind)[1]
@@ -138,6 +140,32 @@ def trajectories(found: Results, method: str) -> Figure:
         ax.set(title=title)
     for ax in axes[1]:
         ax.set_xlabel("epoch of fine-tuning")
+    return _closed(fig)
+
+
+def ablation(numbers: pd.DataFrame) -> Figure:
+    """Figure 3: errors of one class against the weight of its boundary loss (left) and its radius (right).
+
+    `numbers` is `ablation.numbers(...)`; bars are 95% intervals, ratio 1 is the control in both panels.
+    """
+    kinds = {"standard": (BLUE, "o"), "boundary": (ORANGE, "s"), "robust": (VERMILLION, "D")}
+    titles = {"weight": "weight of the boundary loss", "margin": "radius (margin)"}
+    fig, axes = plt.subplots(1, 2, figsize=(8.4, 3.9), sharey=True)
+    for ax, (group, title) in zip(axes, titles.items(), strict=True):
+        part = numbers[(numbers.group == group) & numbers.error.isin(list(kinds))]
+        span, place = part.ratio.max() - 1, -np.inf
+        ends = part[part.ratio == part.ratio.max()].set_index("error").value.sort_values()
+        for i, (kind, end) in enumerate(ends.items()):
+            color, marker = kinds[str(kind)]
+            line = part[part.error == kind]
+            x = line.ratio + 0.015 * span * (i - 1)  # bars beside, not upon each other
+            spread = np.abs(line[["low", "high"]].to_numpy().T - line.value.to_numpy())
+            ax.errorbar(x, line.value, yerr=spread, fmt=f"{marker}-", ms=6, lw=1.6, elinewidth=1, color=color)
+            place = max(float(end), place + 6)
+            ax.text(part.ratio.max() + 0.06 * span, place, kind, color=color, va="center")
+        ax.set(title=title, xlabel="times that of the other classes (1 = control)", ylim=(-3, 103),
+               xlim=(1 - 0.08 * span, 1 + 1.36 * span), xticks=part.ratio.unique())  # fmt: skip
+    axes[0].set_ylabel(f"error of class “{numbers['class'].iloc[0]}”, %")
     return _closed(fig)
 
 

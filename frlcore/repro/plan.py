@@ -1,98 +1,21 @@
 """Which runs each figure and table needs, as data.
 
-An edition is the paper on one data set at one size. A plan is the name of a figure or table; it lists methods, and
-a method on an edition is one run per fold and seed. A fine-tune names the run it starts from.
+A plan is the name of a figure or table; it lists methods, and a method on an edition is one run per fold and seed.
+A fine-tune names the run it starts from. `METHOD+CHECK` is a stronger test of a finished run ("pgd+autoattack").
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
 from typing import Any
 
 from frlcore.errors import UserError
-from frlcore.repro.config import Run
-from frlcore.settings import Attack, Training
+from frlcore.repro.config import Check, Run, Task
+from frlcore.repro.editions import EDITIONS, Edition, edition
+from frlcore.settings import info
 
-
-@dataclass(frozen=True)
-class Edition:
-    """One data set at one size: how the base models train, and how the fine-tunes do."""
-
-    name: str
-    title: str
-    dataset: str
-    model: str
-    folds: int  # 1: the data set's own test split
-    base: Training  # PGD adversarial training; natural and TRADES differ in the objective alone
-    fine_tune: Training  # FRL, its control and Baseline Reweight, from the PGD model's last weights
-    test: Attack
-    max_margin: float  # cap of a class's radius, in units of eps
-    unit: int  # radii are printed as k / unit
-    rate: float = 0.05  # alpha of the multipliers and of the margin (Sec. 5.1: 0.05)
-
-
-LINF8 = {"eps": 8 / 255, "step_size": 2 / 255}
-DIGITS = {"eps": 0.3, "step_size": 0.075, "batch_size": 64}
-
-EDITIONS = {
-    edition.name: edition
-    for edition in (
-        Edition(
-            name="digits",
-            title="Handwritten digits",
-            dataset="digits",
-            model="preact_small",
-            folds=5,
-            base=Training("pgd", epochs=25, lr=0.1, milestones=(22,), **DIGITS),
-            fine_tune=Training("trades", epochs=12, lr=0.02, beta=1.5, select="worst robust", **DIGITS),
-            test=Attack(eps=0.3, step_size=0.075, steps=20),
-            max_margin=1.5,
-            unit=16,
-        ),
-        Edition(
-            name="smoke",
-            title="Handwritten digits (smoke size)",
-            dataset="digits",
-            model="preact_small",
-            folds=2,
-            base=Training("pgd", epochs=2, lr=0.1, steps=2, validation_steps=2, **DIGITS),
-            fine_tune=Training(
-                "trades", epochs=2, lr=0.02, beta=1.5, steps=2, validation_steps=2, select="worst robust", **DIGITS
-            ),
-            test=Attack(eps=0.3, step_size=0.075, steps=2),
-            max_margin=1.5,
-            unit=16,
-        ),
-        Edition(
-            name="cifar10",
-            title="CIFAR-10",
-            dataset="cifar10",
-            model="preact_resnet18",
-            folds=1,
-            base=Training("pgd", epochs=30, lr=0.1, milestones=(24, 28), **LINF8),
-            fine_tune=Training(
-                "trades", epochs=20, lr=1e-3, milestones=(14,), beta=1.0, select="worst robust", **LINF8
-            ),
-            test=Attack(steps=20, **LINF8),
-            max_margin=2.0,
-            unit=255,
-        ),
-        Edition(
-            name="laptop",
-            title="CIFAR-10 (laptop profile)",
-            dataset="cifar10",
-            model="preact_narrow",
-            folds=1,
-            base=Training("pgd", epochs=10, lr=0.1, milestones=(8,), **LINF8),
-            fine_tune=Training("trades", epochs=4, lr=0.01, beta=1.0, select="worst robust", **LINF8),
-            test=Attack(steps=20, **LINF8),
-            max_margin=2.0,
-            unit=255,
-            rate=0.5,  # 4 epochs at 0.5 move a multiplier as far as the paper's 40 at 0.05
-        ),
-    )
-}
+__all__ = ["EDITIONS", "Edition", "edition"]
 
 BASES = {
     "natural": {"objective": "natural", "select": "average standard"},
@@ -100,6 +23,7 @@ BASES = {
     "trades-1": {"objective": "trades", "beta": 1.0},
     "trades-6": {"objective": "trades", "beta": 6.0},
 }
+SIGMAS = {f"noise-{sigma}": sigma for sigma in (0.25, 0.5)}  # Gaussian-noise training; the paper does not state sigma
 FRL = {
     f"frl-{variant}-{tau}{'-code' if rule == 'code' else ''}": {"variant": variant, "tau": tau, "rule": rule}
     for rule, variants in (("paper", ("reweight", "remargin", "reweight+remargin")), ("code", ("reweight+remargin",)))
@@ -107,90 +31,177 @@ FRL = {
     for variant in variants
 }
 METHODS = (*BASES, "baseline-reweight", "control", *FRL)
-
-PLANS = {
-    "figure1": ("natural", "pgd", "trades-1", "trades-6"),
-    "table1": ("natural", "pgd"),
-    "table2": METHODS[1:],
-    "table4": ("natural", "pgd"),
-    "algorithm1": ("control", *(name for name in FRL if "0.05" in name)),
-    "all": METHODS,
+ABLATION = {  # one class's boundary loss weighed, or its radius enlarged, everything else fixed (Sec. 5.3)
+    **{f"weight-{ratio}": {"weight": ratio} for ratio in (1.5, 3.0, 4.5)},
+    **{f"margin-{ratio}": {"margin": ratio} for ratio in (1.5, 2.0, 2.5)},
 }
-BY_CLASS = ("figure1", "table1", "table4")  # plans whose numbers are those of single classes
+CHECKS = ("+autoattack", "+certify")
+ATTACKED = ("pgd", "control", *(name for name in FRL if name.endswith("0.05")))
 
-
-def edition(name: str) -> Edition:
-    """An edition by name; raises UserError for an unknown one."""
-    if name not in EDITIONS:
-        raise UserError(f"unknown edition '{name}'; known: {', '.join(EDITIONS)}")
-    return EDITIONS[name]
+FIGURE_1 = ("natural", "pgd", "trades-1", "trades-6")
+PAIR = ("natural", "pgd")
+PLANS = {
+    "overview": METHODS,
+    "figure1": FIGURE_1,
+    "table1": PAIR,
+    "table2": METHODS[1:],
+    "table4": PAIR,
+    "algorithm1": ("control", *(name for name in FRL if "0.05" in name)),
+    "figure3": ("control", *ABLATION),
+    "figure4": tuple(f"{name}+certify" for name in SIGMAS),
+    "figure5": FIGURE_1,
+    "table5": PAIR,
+    "table7": METHODS[1:12],
+    "figure6": ("natural", "pgd", "trades-6"),
+    "figure7": FIGURE_1,
+    "table6": PAIR,
+    "table3": METHODS[1:12],
+    "table8": METHODS[1:12],
+    "autoattack": tuple(f"{name}+autoattack" for name in ATTACKED),
+}
+VARIANT = {
+    "figure5": "wide", "table5": "wide", "table7": "wide", "figure6": "l2",
+    "figure7": "second", "table6": "second", "table3": "second", "table8": "second-wide",
+}  # fmt: skip
+ALL = "all"  # every plan that an edition has
+NAMES = (*PLANS, ALL)
+BY_CLASS = ("figure1", "table1", "table4", "figure5", "table5", "figure6", "figure7", "table6")
 
 
 def methods(plan: str) -> tuple[str, ...]:
-    """The methods a plan needs; raises UserError for an unknown plan."""
+    """The methods a plan needs; "figure3:CLASS" is the ablation of another class. UserError for an unknown plan."""
+    name, _, target = plan.partition(":")
+    if name == "figure3" and target:
+        return tuple(method if method == "control" else f"{method}:{target}" for method in PLANS[name])
     if plan not in PLANS:
-        raise UserError(f"unknown plan '{plan}'; known: {', '.join(PLANS)}")
+        raise UserError(f"unknown plan '{plan}'; known: {', '.join(NAMES)}")
     return PLANS[plan]
 
 
-def run(name: str, method: str, fold: int = 0, seed: int = 0) -> Run:
+def place(plan: str, edition_name: str) -> Edition:
+    """The edition on which a plan runs: the named one, or its variant for what the appendix repeats.
+
+    Raises UserError when the edition has no such variant.
+    """
+    ed, role = edition(edition_name), VARIANT.get(plan)
+    if role and role not in ed.variants:
+        having = ", ".join(name for name, one in EDITIONS.items() if role in one.variants)
+        raise UserError(f"edition '{edition_name}' has no {plan}; these have: {having}")
+    return edition(ed.variants[role]) if role else ed
+
+
+def plans(edition_name: str) -> list[str]:
+    """The plans that an edition has."""
+    return [name for name in PLANS if name not in VARIANT or VARIANT[name] in edition(edition_name).variants]
+
+
+def run(name: str, method: str, fold: int = 0, seed: int = 0) -> Task:
     """The run of one method on an edition, with the run it starts from; UserError for an unknown method."""
     ed = edition(name)
-    if method not in METHODS:
-        raise UserError(f"unknown method '{method}'; known: {', '.join(METHODS)}")
+    base, _, check = method.rpartition("+") if method.endswith(CHECKS) else (method, "", "")
+    trained = _run(ed, base, fold, seed)
+    if not check:
+        return trained
+    if check == "autoattack":
+        strong = {"every": ed.autoattack.every, "queries": ed.autoattack.queries}
+        return Check(trained, check, {"eps": ed.test.eps, "norm": ed.test.norm, **strong})
+    return Check(trained, check, {"sigma": SIGMAS[base], **asdict(ed.certification)})
+
+
+def _run(ed: Edition, method: str, fold: int, seed: int) -> Run:
     where = {"dataset": ed.dataset, "model": ed.model, "test": ed.test, "seed": seed, "fold": fold, "folds": ed.folds}
     if method in BASES:
         changes: dict[str, Any] = BASES[method]
         return Run(training=replace(ed.base, **changes), **where)
-    start = run(name, "pgd", fold, seed)
+    if method in SIGMAS:
+        noise = replace(ed.base, objective="noise", sigma=SIGMAS[method], select="average standard")
+        return Run(training=noise, **where)
+    start = _run(ed, "pgd", fold, seed)
     if method == "control":
         return Run(training=ed.fine_tune, start=start, **where)
     if method == "baseline-reweight":
         alpha = {"alpha": ed.rate}
         return Run(training=ed.fine_tune, start=start, policy="baseline_reweight", policy_settings=alpha, **where)
+    ablation, _, name = method.partition(":")
+    if ablation in ABLATION:
+        settings: dict[str, Any] = ABLATION[ablation] | {"index": _class(ed, name or ed.ablation_class)}
+        return Run(training=ed.fine_tune, start=start, policy="one_class", policy_settings=settings, **where)
+    if method not in FRL:
+        known = (*METHODS, *SIGMAS, *ABLATION)
+        raise UserError(f"unknown method '{method}'; known: {', '.join(known)}")
     settings = FRL[method] | {"max_margin": ed.max_margin, "alpha": ed.rate, "alpha_margin": ed.rate}
     training = replace(ed.fine_tune, batch_normalised=settings["rule"] == "code")
     return Run(training=training, start=start, policy="frl", policy_settings=settings, **where)
 
 
-def runs(plan: str, edition_name: str, seeds: int = 1) -> list[Run]:
-    """Every run a plan needs, parents before children, each once."""
+def folds(ed: Edition, method: str) -> int:
+    """On how many folds, counted from the first, a method is run."""
+    return min(ed.tested, ed.autoattack.folds) if method.endswith("+autoattack") else ed.tested
+
+
+def _class(ed: Edition, name: str) -> int:
+    classes = info(ed.dataset).classes
+    if name not in classes:
+        raise UserError(f"{ed.title} has no class '{name}'; it has: {', '.join(classes)}")
+    return classes.index(name)
+
+
+def runs(plan: str, edition_name: str, seeds: int = 1) -> list[Task]:
+    """Every run and check a plan needs, parents before children, each once."""
+    return [task for _, task in _entries(plan, edition_name, seeds)]
+
+
+def titles(plan: str, edition_name: str, seeds: int = 1) -> dict[str, str]:
+    """What to call every run of a plan while it is under way, by key."""
+    return {task.key: title for title, task in _entries(plan, edition_name, seeds)}
+
+
+def _entries(plan: str, edition_name: str, seeds: int) -> list[tuple[str, Task]]:
     if seeds < 1:
         raise UserError(f"seeds must be at least 1, got {seeds}")
-    wanted: dict[str, Run] = {}
-    for method in methods(plan):
-        for seed in range(seeds):
-            for fold in range(edition(edition_name).folds):
-                one = run(edition_name, method, fold, seed)
-                for needed in lineage(one):
-                    wanted.setdefault(needed.key, needed)
+    wanted: dict[str, tuple[str, Task]] = {}
+    for name in plans(edition_name) if plan == ALL else [plan]:
+        ed = place(name, edition_name)
+        for method in methods(name):
+            for seed in range(seeds):
+                for fold in range(folds(ed, method)):
+                    for title, task in _lineage(ed, method, fold, seed):
+                        wanted.setdefault(task.key, (title, task))
     return list(wanted.values())
 
 
-def titles(edition_name: str, seeds: int = 1) -> dict[str, str]:
-    """What to call every run of an edition while it is under way, by key."""
-    folds = edition(edition_name).folds
-    return {
-        run(edition_name, method, fold, seed).key: f"{label(method)}, fold {fold + 1} of {folds}, seed {seed}"
-        for method in METHODS
-        for seed in range(seeds)
-        for fold in range(folds)
-    }
+def _lineage(ed: Edition, method: str, fold: int, seed: int) -> Iterator[tuple[str, Task]]:
+    """A run with its title after those of all it starts from."""
+    task = run(ed.name, method, fold, seed)
+    if isinstance(task, Check):
+        yield from _lineage(ed, method.rpartition("+")[0], fold, seed)
+    elif task.start:
+        yield from _lineage(ed, "pgd", fold, seed)
+    yield f"{ed.title}: {label(method)}, fold {fold + 1} of {ed.folds}, seed {seed}", task
 
 
-def lineage(run: Run) -> Iterable[Run]:
+def lineage(task: Task) -> Iterable[Task]:
     """A run and all it starts from, the oldest first."""
-    if run.start:
-        yield from lineage(run.start)
-    yield run
+    if task.start:
+        yield from lineage(task.start)
+    yield task
 
 
 def label(method: str) -> str:
     """How a method is called in tables: the paper's words, and ours for what the paper does not have."""
+    for check, words in (("+autoattack", ", AutoAttack"), ("+certify", ", certified")):
+        if method.endswith(check):
+            return label(method.removesuffix(check)) + words
     if method in FRL:
         settings = FRL[method]
         variant = "+".join(word.capitalize() for word in str(settings["variant"]).split("+"))
         return f"FRL({variant}, {settings['tau']})" + " code" * (settings["rule"] == "code")
+    if method in SIGMAS:
+        return f"Gaussian noise, σ = {SIGMAS[method]}"
+    ablation, _, name = method.partition(":")
+    if ablation in ABLATION:
+        ((what, ratio),) = ABLATION[ablation].items()
+        return f"{what} × {ratio:g}" + f" for {name}" * bool(name)
     return {
         "natural": "Natural Training",
         "pgd": "PGD Adv. Training",

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from frlcore.repro.config import Run
+from frlcore.repro.config import Run, Task
 from frlcore.repro.engines import Progress
 
 LINE_SECONDS = 10
@@ -18,9 +18,9 @@ LINE_SECONDS = 10
 class Report:
     """Shows runs done, what is being trained and the time left, from the messages of an engine."""
 
-    def __init__(self, todo: Sequence[Run], titles: Mapping[str, str], console: Console) -> None:
+    def __init__(self, todo: Sequence[Task], titles: Mapping[str, str], console: Console) -> None:
         self.todo, self.titles, self.console = todo, titles, console
-        self.epochs: dict[str, int] = {}
+        self.steps: dict[str, int] = {}
         self.gained = 0.0  # work done under our eyes, in units of Run.cost
         self.finished = 0
         self.begin = self.printed = time.monotonic()
@@ -37,14 +37,17 @@ class Report:
 
     def see(self, progress: Progress) -> None:
         """Take in one message and show where things stand."""
-        run, epochs = progress.run, progress.run.training.epochs
-        before = self.epochs.get(run.key, progress.epoch - 1)  # an earlier process may have made the first epochs
-        self.gained += run.cost * (progress.epoch - before) / epochs
-        self.epochs[run.key] = progress.epoch
+        run, steps = progress.run, progress.run.steps
+        first = progress.step - 1 if isinstance(run, Run) else 0  # an earlier process may have made the first epochs
+        before = self.steps.get(run.key, first)
+        self.gained += run.cost * (progress.step - before) / steps
+        self.steps[run.key] = progress.step
         self.finished += progress.done
-        rest = sum(one.cost * (1 - self.epochs.get(one.key, 0) / one.training.epochs) for one in self.todo)
+        rest = sum(one.cost * (1 - self.steps.get(one.key, 0) / one.steps) for one in self.todo)
         left = clock((time.monotonic() - self.begin) * rest / max(self.gained, 1e-9))
-        what = f"{self.titles[run.key]}, epoch {progress.epoch} of {epochs}"
+        what = f"{self.titles[run.key]}, " + (
+            f"epoch {progress.step} of {steps}" if isinstance(run, Run) else f"{progress.step}%"
+        )
         self.bar.update(self.task, completed=self.finished, description=f"{what}, about {left} left")
         if not self.console.is_terminal and time.monotonic() - self.printed > LINE_SECONDS:
             self.printed = time.monotonic()

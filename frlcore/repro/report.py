@@ -18,11 +18,12 @@ import pandas as pd
 from frlcore.classwise import ClassErrors, bootstrap, interval
 from frlcore.errors import UserError
 from frlcore.repro import paper, plan
-from frlcore.repro.config import Run
+from frlcore.repro.config import Task
 from frlcore.repro.store import Store, default_store
 
 KINDS = ("standard", "boundary", "robust")
 STATISTICS = ("average", "worst")
+UNEQUAL = 1.2  # from this ratio of the largest class to the smallest on, `tidy` also averages over images
 VERDICTS = {"any": "wrong at any point of the attack's path", "last": "wrong at the attack's last point"}
 CHECKPOINTS = {"last": "after the last epoch", "selected": "chosen on validation"}
 PAPER_COLUMN = {("average", "standard"): "Avg. Std.", ("worst", "standard"): "Worst Std.",
@@ -34,7 +35,7 @@ PAPER_COLUMN = {("average", "standard"): "Avg. Std.", ("worst", "standard"): "Wo
 class Record:
     """One finished run with its result and its provenance."""
 
-    run: Run
+    run: Task
     result: dict[str, Any]
     provenance: dict[str, Any]
 
@@ -45,16 +46,17 @@ def results(plan_name: str, edition: str = "digits", store: Store | None = None)
     Raises UserError for an unknown plan or edition and for a damaged record.
     """
     store = store or default_store()
+    place = plan.place(plan_name, edition)
     records: dict[str, list[list[Record]]] = {}
     for method in plan.methods(plan_name):
         records[method] = []
         while True:
-            runs = _runs(edition, method, seed=len(records[method]))
+            runs = _runs(place, method, seed=len(records[method]))
             if not all(store.done(run.key) for run in runs):
                 break
             folds = [Record(run, store.result(run.key) or {}, store.provenance(run.key)) for run in runs]
             records[method].append(folds)
-    return Results(plan_name, plan.edition(edition), records)
+    return Results(plan_name, edition, place, records)
 
 
 def fingerprint(editions: list[str], store: Store | None = None) -> str:
@@ -62,26 +64,31 @@ def fingerprint(editions: list[str], store: Store | None = None) -> str:
     store = store or default_store()
     found = hashlib.sha256()
     for edition in editions:
-        for method in plan.METHODS:
-            runs = _runs(edition, method, seed=0)
-            while all(store.done(run.key) for run in runs):
-                for run in runs:
+        seen, seeds = 0, 0
+        while seeds == 0 or seen:
+            seeds, seen = seeds + 1, 0
+            for run in plan.runs(plan.ALL, edition, seeds):
+                if run.seed == seeds - 1 and store.done(run.key):
+                    seen += 1
                     for name in ("result.json", "provenance.json"):
                         path = store.find(run.key, name)
                         found.update(path.read_bytes() if path else b"")
-                runs = _runs(edition, method, runs[0].seed + 1)
     return found.hexdigest()
 
 
-def _runs(edition: str, method: str, seed: int) -> list[Run]:
-    return [plan.run(edition, method, fold, seed) for fold in range(plan.edition(edition).folds)]
+def _runs(edition: plan.Edition, method: str, seed: int) -> list[Task]:
+    return [plan.run(edition.name, method, fold, seed) for fold in range(plan.folds(edition, method))]
 
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """The records of a plan, by method; each entry holds the seeds, each seed its folds."""
+    """The records of a plan, by method; each entry holds the seeds, each seed its folds.
+
+    `edition` is where the plan runs: the one asked for, or its variant for what the appendix repeats.
+    """
 
     plan: str
+    asked: str
     edition: plan.Edition
     records: dict[str, list[list[Record]]]
 
@@ -98,7 +105,7 @@ class Results:
     @property
     def command(self) -> str:
         """What makes the missing runs."""
-        return f"frl run {self.plan} --edition {self.edition.name}"
+        return f"frl run {self.plan} --edition {self.asked}"
 
     @cached_property
     def classes(self) -> list[str]:
@@ -184,9 +191,9 @@ def _known(checkpoint: str, verdict: str) -> None:
 def tidy(found: Results, checkpoint: str = "last", verdict: str = "any") -> pd.DataFrame:
     """Every error of every method in percent with a 95% interval, beside the paper's number where it prints one.
 
-    One row per method, kind of error and statistic ("average" and "worst" over the classes, or one class). Classes
-    have exact intervals, average and worst bootstrap intervals. The paper's class-wise numbers (Table 4) stand only
-    beside the same classes.
+    One row per method, kind of error and statistic ("average" and "worst" over the classes, or one class; where the
+    classes differ in size also "average_examples", the average over images). Classes have exact intervals, the others
+    bootstrap intervals. The paper's class-wise numbers (Table 4) stand only beside the same classes.
     """
     _known(checkpoint, verdict)
     rows = []
@@ -196,7 +203,10 @@ def tidy(found: Results, checkpoint: str = "last", verdict: str = "any") -> pd.D
         for kind in KINDS:
             wrong = found.wrong(method, kind, checkpoint, verdict)
             worst, maximum = errors.worst(kind)
-            for statistic, value in (("average", errors.average(kind)), ("worst", maximum)):
+            summaries = {"average": errors.average(kind), "worst": maximum}
+            if errors.n.max() > UNEQUAL * errors.n.min():
+                summaries["average_examples"] = errors.average_examples(kind)
+            for statistic, value in summaries.items():
                 low, high = bootstrap(found.labels, wrong, statistic)
                 name = found.classes[worst] if statistic == "worst" else ""
                 rows.append(shared | {"error": kind, "statistic": statistic, "class": name, "n": len(found.labels),
@@ -216,12 +226,14 @@ def tidy(found: Results, checkpoint: str = "last", verdict: str = "any") -> pd.D
 def _paper(found: Results, row: dict[str, Any]) -> float:
     """The number the paper prints for this row, or NaN."""
     if row["statistic"] in STATISTICS:
-        printed = paper.table(2)
+        if not found.edition.fairness_table:
+            return float("nan")
+        printed = paper.table(found.edition.fairness_table)
         chosen = printed.column == PAPER_COLUMN[row["statistic"], row["error"]]
-    elif found.edition.dataset == "cifar10" and row["error"] != "boundary":
-        printed = paper.table(4)
+    elif row["statistic"] == "class" and found.edition.classwise_table and row["error"] != "boundary":
+        printed = paper.table(found.edition.classwise_table)
         block = "Std. Error" if row["error"] == "standard" else "Rob. Error"
-        column = printed.column.unique()[found.classes.index(row["class"])]  # both in CIFAR-10's order
+        column = printed.column.unique()[found.classes.index(row["class"])]  # both in the data's order
         chosen = (printed.column == column) & (printed.block == block)
     else:
         return float("nan")

@@ -115,6 +115,13 @@ class Store:
         with _writing(state):
             state.unlink(missing_ok=True)
 
+    def publish(self, key: str, weights: bool) -> None:
+        """Copy a finished run's records, and its last weights if asked, to the records published with the book."""
+        self.result(key)  # whole and unchanged, or it says so
+        for name in ("provenance.json", *["last.safetensors"] * weights, "result.json"):
+            if path := self.find(key, name):
+                self._write(self.published / key[:20] / name, path.read_bytes())
+
     def weights(self, key: str, name: str = "last") -> dict[str, Tensor]:
         """The weights "last" or "selected" of a finished run; UserError if they are missing."""
         path = self.find(key, f"{name}.safetensors")
@@ -159,6 +166,15 @@ class Store:
             history=rest["history"],
             **groups,
         )
+
+    def save_part(self, key: str, tensors: dict[str, Tensor]) -> None:
+        """Keep what an unfinished check has so far, replacing what it had before."""
+        self._save_tensors(self.folder(key) / "state.safetensors", tensors, {"key": key})
+
+    def load_part(self, key: str) -> dict[str, Tensor]:
+        """What an unfinished check had so far; {} if it has not begun."""
+        path = self.folder(key) / "state.safetensors"
+        return _load_tensors(path, key)[0] if path.is_file() else {}
 
     @contextmanager
     def lock(self, key: str, deadline: float | None = None) -> Iterator[bool]:

@@ -12,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 
-from frlcore.classwise import Difference, holm, mcnemar, paired_bootstrap
+from frlcore.classwise import Difference, bootstrap, holm, mcnemar, paired_bootstrap
 from frlcore.repro import paper, plan
 from frlcore.repro.report import KINDS, PAPER_COLUMN, STATISTICS, Results, tidy
 
@@ -45,12 +45,17 @@ def banner(found: Results) -> Any:
     runs = sum(len(folds) for seeds in found.records.values() for folds in seeds)
     counts = sorted({found.seeds(method) for method in found.present})
     seeds = f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else f"{counts[0]} seed{'s' * (counts[0] > 1)}"
-    tested = f"{ed.folds}-fold cross-validation, every image tested once" if ed.folds > 1 else "its own test split"
+    tested = "its own test split"
+    if ed.folds > 1:
+        whole = f"{ed.folds}-fold cross-validation, every image tested once"
+        tested = whole if ed.tested == ed.folds else f"{ed.tested} of {ed.folds} folds"
     waiting = f" Not yet run: {len(found.missing)} of {len(found.records)} methods." if found.missing else ""
-    theirs = "the paper's data set" if ed.dataset == "cifar10" else "**not** the paper's data, which are CIFAR-10"
+    theirs = "**not** the paper's data" if ed.dataset.startswith("digits") else "the paper's data set"
+    k = f"{ed.test.eps * ed.unit:.3g}/{ed.unit}"
+    radius = f"l2 radius {ed.test.eps:g}" if ed.test.norm == "l2" else f"l-inf radius {k}"
     return _markdown(
         f"**{ed.title}** ({theirs}): {len(found.labels):,} test images ({tested}), {runs} runs, {seeds} a "
-        f"method, model `{ed.model}`, l-inf radius {ed.test.eps * ed.unit:.3g}/{ed.unit}.{waiting}"
+        f"method, model `{ed.model}`, {radius}.{waiting}"
     )
 
 
@@ -69,6 +74,24 @@ def fairness(found: Results, checkpoint: str = "last", verdict: str = "any") -> 
             cells[HEADS[column]] = _cell(f"**{row['value']:.1f}**{which}", row["low"], row["high"], row["paper"])
         rows[_breakable(plan.label(method))] = cells
     return pd.DataFrame(rows).T.rename_axis("Method")
+
+
+def averages(found: Results, checkpoint: str = "last", verdict: str = "any") -> pd.DataFrame:
+    """Average errors with every class counting the same, as in every other table, and with every image doing so."""
+    frame: dict[str, dict[str, str]] = {}
+    for method in found.records:
+        cells = frame.setdefault(_breakable(plan.label(method)), {})
+        for kind in KINDS:
+            for statistic, over in (("average", "classes"), ("average_examples", "images")):
+                head = f"{kind.capitalize()}, over {over}"
+                if method in found.missing:
+                    cells[head] = PENDING
+                    continue
+                errors = found.errors(method, checkpoint, verdict)
+                value = getattr(errors, statistic)(kind)
+                low, high = bootstrap(found.labels, found.wrong(method, kind, checkpoint, verdict), statistic)
+                cells[head] = _cell(f"**{100 * value:.1f}**", 100 * low, 100 * high, math.nan)
+    return pd.DataFrame(frame).T.rename_axis("Method")
 
 
 def classwise(found: Results, kind: str, checkpoint: str = "last", verdict: str = "any") -> pd.DataFrame:
@@ -115,7 +138,7 @@ def differences(
         for statistic, kind in COLUMNS:
             a, b = (found.wrong(m, kind, checkpoint, verdict)[:shared] for m in (method, reference))
             change = paired_bootstrap(found.labels, a, b, statistic, draws=DRAWS)
-            printed = _printed(method, statistic, kind) - _printed(reference, statistic, kind)
+            printed = _printed(found, method, statistic, kind) - _printed(found, reference, statistic, kind)
             rows.append({"method": plan.label(method), "statistic": statistic, "error": kind,
                          "difference": 100 * change.difference, "low": 100 * change.low, "high": 100 * change.high,
                          "p": change.p, "paper": printed})  # fmt: skip
@@ -208,8 +231,10 @@ def _breakable(label: str) -> str:
     return label.replace("+", "+\u200b")
 
 
-def _printed(method: str, statistic: str, kind: str) -> float:
-    printed = paper.table(2)
+def _printed(found: Results, method: str, statistic: str, kind: str) -> float:
+    if not found.edition.fairness_table:
+        return float("nan")
+    printed = paper.table(found.edition.fairness_table)
     chosen = (printed.method == plan.label(method)) & (printed.column == PAPER_COLUMN[statistic, kind])
     return float(printed.value[chosen].iloc[0]) if chosen.any() else float("nan")
 

@@ -16,55 +16,48 @@ import torch
 import torch._dynamo  # noqa: F401 (torch.optim imports it at the first optimizer)
 
 from frlcore import data, models
-from frlcore.errors import UserError
+from frlcore.acceleration import arithmetic
 from frlcore.evaluate import outcomes
-from frlcore.repro.config import Run
+from frlcore.fitting import pick_device
+from frlcore.repro.checks import carry_out_check, packed
+from frlcore.repro.config import Check, Run, Task
 from frlcore.repro.store import PROJECT, Store, pack
 from frlcore.training import Checkpoint, generator_for, train
 
 
-def pick_device(name: str) -> torch.device:
-    """The device called `name` (cpu, cuda, cuda:1), or the best one for "auto"; UserError when it is not there."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        if device.type not in ("cpu", "cuda"):
-            raise RuntimeError("not a device for training")
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device '{name}' is not available here; try --device cpu") from error
-    return device
-
-
 def carry_out(
-    run: Run,
+    run: Task,
     store: Store,
     *,
     device: str = "auto",
-    after_epoch: Callable[[int], bool] = lambda epoch: False,
+    after_step: Callable[[int], bool] = lambda step: False,
     deadline: float | None = None,
 ) -> bool:
-    """Train, test and store `run`, going on from its last whole epoch; False if `after_epoch` stopped it.
+    """Train, test and store `run`, going on from its last whole epoch; False if `after_step` stopped it.
 
-    Test predictions are made once, at the end, for the last and the validation-selected weights, in float32. A run
-    that another process has in hand is waited for, until `deadline` (`time.time()`) if there is one.
+    A step is an epoch of a run, a hundredth of a check. Test predictions are made once, at the end, for the last and
+    the validation-selected weights, in float32. A run that another process has in hand is waited for, until `deadline`
+    (`time.time()`) if there is one.
     """
     where = pick_device(device)
     with store.lock(run.key, deadline) as held:
         if not held:
             return False
-        if store.done(run.key) and store.trained(run.key):
+        if store.done(run.key) and (isinstance(run, Check) or store.trained(run.key)):
             return True
-        splits = _to(data.load(run.dataset, root=PROJECT / "data" / "raw", fold=run.fold, folds=run.folds), where)
-        model = _model(run, store, where)
+        if isinstance(run, Check):
+            return _check(run, store, where, after_step)
+        splits = _splits(run, where)
+        model = _model(run, where)
+        if run.start:
+            model.load_state_dict(store.weights(run.start.key))
         policy = run.build_policy()
         started, seconds = time.perf_counter(), []
 
         def keep(checkpoint: Checkpoint) -> bool:
             store.save_state(run.key, checkpoint)
             seconds.append(round(time.perf_counter() - started - sum(seconds), 4))
-            return after_epoch(checkpoint.epoch)
+            return after_step(checkpoint.epoch)
 
         resume = store.load_state(run.key)
         last = train(model, splits, run.training, policy, seed=run.seed, resume=resume, after_epoch=keep)
@@ -80,11 +73,10 @@ def carry_out(
         }
         images = len(splits.train) // run.training.batch_size * run.training.batch_size * len(seconds)
         made = {
-            "seconds": round(time.perf_counter() - started, 3),
+            **_made(started),
             "epoch_seconds": seconds,
             "resumed_at_epoch": resume.epoch if resume else 0,
             "training_images_per_second": round(images / max(sum(seconds), 1e-9), 1),
-            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             **machine(where),
         }
         store.finish(run.key, body, made, weights)
@@ -92,7 +84,7 @@ def carry_out(
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """What made a record: versions, commit, processor."""
+    """What made a record: versions, commit, processor, and the precision of its arithmetic."""
     on_gpu = device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(device) if on_gpu else _processor(),
@@ -101,19 +93,40 @@ def machine(device: torch.device) -> dict[str, Any]:
         "numpy": np.__version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
+        "precision": "bf16 training, float32 test" if on_gpu else "float32",
         "commit": _commit(),
     }
 
 
-def _model(run: Run, store: Store, device: torch.device) -> torch.nn.Module:
+def _model(run: Run, device: torch.device) -> torch.nn.Module:
     facts = data.info(run.dataset)
     model = models.build(run.model, num_classes=len(facts.classes), in_channels=facts.shape[0], seed=run.seed)
-    if run.start:
-        model.load_state_dict(store.weights(run.start.key))
     return model.to(device)
 
 
-def _to(splits: data.Splits, device: torch.device) -> data.Splits:
+def _check(check: Check, store: Store, device: torch.device, after_step: Callable[[int], bool]) -> bool:
+    begin = time.perf_counter()
+    splits = _splits(check.start, device)
+    model = _model(check.start, device)
+    model.load_state_dict(store.weights(check.start.key))
+    with arithmetic(device, tf32=False, benchmark=False):  # as in the test
+        found = carry_out_check(check, model, splits, store, after_step)
+    if found is None:
+        return False
+    body = {"description": check.description, "classes": list(splits.info.classes), "outcomes": {"last": packed(found)}}
+    store.finish(check.key, body, _made(begin) | machine(device), {})
+    return True
+
+
+def _made(begin: float) -> dict[str, Any]:
+    return {
+        "seconds": round(time.perf_counter() - begin, 3),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def _splits(run: Run, device: torch.device) -> data.Splits:
+    splits = data.load(run.dataset, root=PROJECT / "data" / "raw", fold=run.fold, folds=run.folds)
     parts = (splits.train, splits.validation, splits.test)
     return data.Splits(splits.info, *(data.Split(*(t.to(device) for t in vars(part).values())) for part in parts))
 
@@ -124,7 +137,7 @@ def _test(
     """Predictions on the test split, packed; "last" is the verdict of the attack's last point."""
     model.load_state_dict(weights)
     generator = generator_for("test", run.seed, 0, device)
-    with torch.backends.cudnn.flags(allow_tf32=False):  # true float32 on a GPU, too
+    with arithmetic(device, tf32=False, benchmark=False):  # true float32 on a GPU, too
         found = outcomes(
             model, splits.test, scale=splits.info.scale, attack=run.test, generator=generator, last_iterate=True
         )

@@ -1,0 +1,228 @@
+"""Fair robust training on data of your own, in one call.
+
+    splits = data.image_folder("my-images", size=32)
+    model = models.build("preact_resnet18", num_classes=len(splits.info.classes), in_channels=3, seed=0)
+    policy = FRL(len(splits.info.classes), "reweight+remargin", tau=0.05)
+    fitted = frlcore.fit(model, splits.train, splits.validation, info=splits.info, policy=policy)
+    fitted.after.worst("robust")  # (class, error) on the validation split
+
+Two stages of the same loop (`training.train`): PGD adversarial training, which gives the robust model that Algorithm 1
+starts from, then fine-tuning under the policy. Each stage ends with the weights that validation chose. The test split
+is not asked for: it stays untouched until the end.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from frlcore import models
+from frlcore.attacks import eval_mode
+from frlcore.classwise import ClassErrors
+from frlcore.data import Split, Splits, to_float
+from frlcore.errors import UserError
+from frlcore.policies import Policy, Uniform
+from frlcore.settings import DataInfo, Training
+from frlcore.training import Checkpoint
+from frlcore.training import train as train_stage
+
+STAGES = ("robust start", "fine-tuning")
+FORMAT = "frlcore 1"
+
+
+def recipe(
+    eps: float = 8 / 255, *, epochs: int = 30, fine_tune_epochs: int = 20, batch_size: int = 128, lr: float = 0.1
+) -> tuple[Training, Training]:
+    """How the two stages train unless told otherwise: PGD-10 at radius `eps` in steps of eps / 4.
+
+    The robust start keeps the weights with the lowest average robust error, the fine-tuning those with the lowest
+    robust error of the worst class. The fine-tuning's learning rate is a tenth of `lr`; both fall to a tenth near the
+    end of their stage. Raises UserError for a value that is not positive.
+    """
+    shared = {"eps": eps, "step_size": eps / 4, "batch_size": batch_size}
+    drops = (round(0.8 * epochs), round(0.93 * epochs))
+    return (
+        Training("pgd", epochs, lr=lr, milestones=drops, **shared),
+        Training("trades", fine_tune_epochs, lr=lr / 10, milestones=(round(0.7 * fine_tune_epochs),),
+                 select="worst robust", **shared),
+    )  # fmt: skip
+
+
+WARM_UP, FINE_TUNE = recipe()
+
+
+@dataclass
+class Fitted:
+    """What `fit` made: the model with the weights that validation chose, and the way there.
+
+    `before` and `after` are class-wise errors on the validation split, at the start of the fine-tuning and at the
+    chosen epoch; the choice was made on the same images, so `after` is on the low side. `start` are the weights before
+    the fine-tuning; `history` holds every epoch of each stage (`training.train`).
+    """
+
+    model: nn.Module
+    before: ClassErrors
+    after: ClassErrors
+    selected_epoch: int
+    start: dict[str, Tensor]
+    history: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+
+def fit(
+    model: nn.Module,
+    train: Split,
+    validation: Split,
+    *,
+    info: DataInfo,
+    policy: Policy,
+    warm_up: Training | None = WARM_UP,
+    training: Training = FINE_TUNE,
+    seed: int = 0,
+    device: str = "auto",
+    resume: Mapping[str, Checkpoint] | None = None,
+    after_epoch: Callable[[str, Checkpoint], None] = lambda stage, checkpoint: None,
+) -> Fitted:
+    """Train `model`, any network from images in [0, 1] to logits, in place to be robust and fair (Algorithm 1).
+
+    `warm_up=None` says that the model is robust already. `policy` is taken as it stands and not changed.
+    `after_epoch(stage, checkpoint)` is called after every epoch; what it raises ends the training, and the last
+    checkpoint of each stage, handed back as `resume`, makes it go on from there. Raises UserError, before anything is
+    trained, when data, policy and model do not fit together, and for a device that is not there.
+    """
+    stages = dict(zip(STAGES, (warm_up, training), strict=True))
+    check(train, validation, info, policy, [how for how in stages.values() if how])
+    where = pick_device(device)
+    parts = [Split(*(t.to(where) for t in vars(part).values())) for part in (train, validation)]
+    nobody = Split(*(t[:0] for t in vars(parts[0]).values()))
+    model.to(where)
+    _probe(model, parts[1], info)
+    start, history = _weights(model), {}
+    for stage, how in stages.items():
+        if how is None:
+            continue
+        rule = copy.deepcopy(policy) if stage == STAGES[1] else Uniform(len(info.classes))
+        last = train_stage(
+            model, Splits(info, *parts, nobody), how, rule, seed=seed, resume=(resume or {}).get(stage),
+            after_epoch=lambda checkpoint, stage=stage: bool(after_epoch(stage, checkpoint)),
+        )  # fmt: skip
+        model.load_state_dict(last.selected)
+        history[stage] = last.history
+        if stage == STAGES[0]:
+            start = last.selected
+    before, after = (ClassErrors.from_dict(last.history[e]["validation"]) for e in (0, last.selected_epoch))
+    return Fitted(model.eval(), before, after, last.selected_epoch, start, history)
+
+
+def check(train: Split, validation: Split, info: DataInfo, policy: Policy, trainings: list[Training]) -> None:
+    """Raise UserError unless the splits, the policy and the batches fit together."""
+    classes = len(info.classes)
+    if len(policy.settings().w_nat) != classes:
+        raise UserError(f"the policy is made for {len(policy.settings().w_nat)} classes, the data have {classes}")
+    for name, part in (("training", train), ("validation", validation)):
+        if part.images.dtype != torch.uint8 or tuple(part.images.shape[1:]) != info.shape:
+            found = f"{part.images.dtype} of shape {tuple(part.images.shape)}"
+            raise UserError(f"the {name} images must be torch.uint8 of shape (N, *{info.shape}), not {found}")
+        if len(part.labels) and not 0 <= int(part.labels.min()) <= int(part.labels.max()) < classes:
+            raise UserError(f"the {name} labels must be between 0 and {classes - 1}")
+        counts = part.labels.bincount(minlength=classes)
+        if (counts == 0).any():
+            raise UserError(f"class '{info.classes[int(counts.argmin())]}' has no image in the {name} split")
+    for how in trainings:
+        if how.batch_size > len(train):
+            fits = 2 ** (len(train).bit_length() - 1)
+            raise UserError(
+                f"a batch of {how.batch_size} is larger than the {len(train)} training images; a batch size of "
+                f"{fits} would fit"
+            )
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called `name` (cpu, cuda, cuda:1), or the best one for "auto"; UserError when it is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError("not a device for training")
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device '{name}' is not available here; try --device cpu") from error
+    return device
+
+
+def save_model(
+    path: str | Path, model: nn.Module, *, name: str, info: DataInfo, notes: Mapping[str, Any] | None = None
+) -> None:
+    """Write the weights of a model of `models.build`, with what `load_model` needs, in one step.
+
+    `notes` are kept as text beside the weights. Raises UserError for an unknown `name` and when the file cannot be
+    written.
+    """
+    if name not in models.IMAGE_MODELS:
+        raise UserError(f"unknown model '{name}'; known: {', '.join(models.IMAGE_MODELS)}")
+    facts = {key: str(value) for key, value in (notes or {}).items()} | {
+        "format": FORMAT, "model": name, "classes": json.dumps(info.classes), "shape": json.dumps(info.shape),
+        "scale": str(info.scale),
+    }  # fmt: skip
+    content = save({key: t.cpu().contiguous() for key, t in _weights(model).items()}, facts)
+    put(Path(path), content)
+
+
+def put(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name, then rename it into place; UserError when that cannot be done."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        try:
+            temporary.write_bytes(content)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def load_model(path: str | Path, *, device: str = "cpu") -> tuple[nn.Module, tuple[str, ...]]:
+    """A saved model in eval mode and the names of its classes; `evaluate.predict` asks it.
+
+    Raises UserError when the file is missing, damaged or of another kind.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            facts = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"no model can be read from {path}: it is missing, truncated or of another kind") from error
+    if facts.get("format") != FORMAT:
+        raise UserError(f"{path} was not written by frlcore's save_model, or by another version of it")
+    classes = tuple(json.loads(facts["classes"]))
+    model = models.build(
+        facts["model"], num_classes=len(classes), in_channels=json.loads(facts["shape"])[0], seed=0
+    )
+    model.load_state_dict(weights)
+    return model.to(pick_device(device)).eval(), classes
+
+
+def _probe(model: nn.Module, split: Split, info: DataInfo) -> None:
+    shape = (1, len(info.classes))
+    try:
+        with eval_mode(model), torch.no_grad():
+            found = tuple(model(to_float(split.images[:1], info.scale)).shape)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"the model does not take images of shape {info.shape}: {reason}") from error
+    if found != shape:
+        raise UserError(f"the model answers one image with a tensor of shape {found}; it should be {shape}")
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    return {name: t.detach().clone() for name, t in model.state_dict().items()}

@@ -1,0 +1,208 @@
+"""Editions: the paper on one data set with one network at one size, as data.
+
+An edition has `variants` for what the appendix repeats: "wide" for WRN-28 (Figure 5, Tables 5 and 7), "l2" (Figure 6),
+"second" for SVHN (Figure 7, Tables 3 and 6) and "second-wide" for WRN-28 on SVHN (Table 8). Each names an edition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from frlcore.errors import UserError
+from frlcore.settings import Attack, Training
+
+
+@dataclass(frozen=True)
+class Certification:
+    """How randomized smoothing is certified (Cohen et al. 2019; App. A.1.3): draws, confidence, every k-th image."""
+
+    n0: int = 100
+    n: int = 100_000
+    alpha: float = 0.001
+    every: int = 1
+
+
+STANDARD_QUERIES = 5000  # of Square, the attack without gradients in AutoAttack
+
+
+@dataclass(frozen=True)
+class StrongAttack:
+    """How AutoAttack is run: on how many folds, on every k-th image, and with how many queries of its Square part."""
+
+    folds: int = 1
+    every: int = 1
+    queries: int = STANDARD_QUERIES
+
+
+@dataclass(frozen=True)
+class Edition:
+    """One data set at one size: how the base models train, and how the fine-tunes do."""
+
+    name: str
+    title: str
+    dataset: str
+    model: str
+    base: Training  # PGD adversarial training; natural and TRADES differ in the objective alone
+    fine_tune: Training  # FRL, its control and Baseline Reweight, from the PGD model's last weights
+    test: Attack
+    unit: int  # radii are printed as k / unit
+    folds: int = 1  # 1: the data set's own test split
+    tested: int = 1  # of these folds, so many are run
+    max_margin: float = 2.0  # cap of a class's radius, in units of eps
+    rate: float = 0.05  # alpha of the multipliers and of the margin (Sec. 5.1: 0.05)
+    ablation_class: str = "deer"  # whose boundary error Figure 3 weighs
+    certification: Certification = Certification(every=20)
+    autoattack: StrongAttack = StrongAttack()
+    fairness_table: int | None = 2  # the paper's table of methods to print beside ours, 2, 3, 7 or 8
+    classwise_table: int | None = None  # the paper's table of classes on the same data, 4, 5 or 6
+    variants: Mapping[str, str] = field(default_factory=dict)
+
+
+def _smoke(edition: Edition) -> Edition:
+    """The same with two epochs and two steps: does it all work?"""
+    tiny = {"epochs": 2, "milestones": (), "steps": 2, "validation_steps": 2}
+    return replace(
+        edition,
+        name=edition.name.replace("digits", "smoke"),
+        title=f"{edition.title} (smoke size)",
+        base=replace(edition.base, **tiny),
+        fine_tune=replace(edition.fine_tune, **tiny),
+        test=replace(edition.test, steps=2),
+        folds=2,
+        tested=min(edition.tested, 2),
+        certification=replace(edition.certification, n0=10, n=100, every=9),
+        autoattack=StrongAttack(folds=2, every=60, queries=10),
+        variants={role: name.replace("digits", "smoke") for role, name in edition.variants.items()},
+    )
+
+
+_LINF = {"eps": 0.3, "step_size": 0.075}
+_L2 = {"eps": 0.75, "step_size": 0.1875, "norm": "l2"}
+DIGITS = Edition(
+    name="digits",
+    title="Handwritten digits",
+    dataset="digits",
+    model="preact_small",
+    base=Training("pgd", epochs=25, lr=0.1, milestones=(22,), batch_size=64, **_LINF),
+    fine_tune=Training("trades", epochs=12, lr=0.02, beta=1.5, batch_size=64, select="worst robust", **_LINF),
+    test=Attack(steps=20, **_LINF),
+    unit=16,
+    folds=5,
+    tested=5,
+    max_margin=1.5,
+    ablation_class="8",
+    certification=Certification(n=1000, every=2),
+    autoattack=StrongAttack(folds=2, queries=1000),
+    variants={
+        "wide": "digits-wide", "l2": "digits-l2", "second": "digits-uneven", "second-wide": "digits-uneven-wide",
+    },
+)  # fmt: skip
+# The appendix on digits: two folds instead of five, half the epochs at twice the rate, to keep the book in its minutes.
+_SHORT = replace(
+    DIGITS,
+    base=replace(DIGITS.base, epochs=12, milestones=(10,)),
+    fine_tune=replace(DIGITS.fine_tune, epochs=6),
+    rate=0.1,
+    folds=2,
+    tested=2,
+    variants={},
+)
+_WIDE = replace(
+    _SHORT, name="digits-wide", title="Digits, wider and deeper network", model="preact_wide", tested=1,
+    fairness_table=7,
+)  # fmt: skip
+_UNEVEN = replace(
+    _SHORT, name="digits-uneven", title="Digits with uneven classes", dataset="digits-uneven", fairness_table=3
+)
+
+_LINF8 = {"eps": 8 / 255, "step_size": 2 / 255}
+CIFAR10 = Edition(
+    name="cifar10",
+    title="CIFAR-10",
+    dataset="cifar10",
+    model="preact_resnet18",
+    base=Training("pgd", epochs=30, lr=0.1, milestones=(24, 28), **_LINF8),
+    fine_tune=Training("trades", epochs=20, lr=1e-3, milestones=(14,), beta=1.0, select="worst robust", **_LINF8),
+    test=Attack(steps=20, **_LINF8),
+    unit=255,
+    classwise_table=4,
+    variants={"wide": "cifar10-wrn28", "l2": "cifar10-l2", "second": "svhn", "second-wide": "svhn-wrn28"},
+)
+_SVHN = replace(
+    CIFAR10,
+    name="svhn",
+    title="SVHN",
+    dataset="svhn",
+    base=replace(CIFAR10.base, lr=0.01),
+    ablation_class="3",
+    fairness_table=3,
+    classwise_table=6,
+    variants={},
+)
+_CIFAR10_L2 = {"eps": 0.5, "step_size": 0.1, "norm": "l2"}
+
+_DIGITS = (
+    DIGITS,
+    _WIDE,
+    replace(
+        _SHORT,
+        name="digits-l2",
+        title="Digits, l2 attacks",
+        base=replace(_SHORT.base, **_L2),
+        fine_tune=replace(_SHORT.fine_tune, **_L2),
+        test=Attack(steps=20, **_L2),
+        fairness_table=None,
+    ),
+    _UNEVEN,
+    replace(
+        _WIDE, name="digits-uneven-wide", title="Uneven digits, wider network", dataset="digits-uneven",
+        fairness_table=8,
+    ),
+)
+EDITIONS = {
+    edition.name: edition
+    for edition in (
+        *_DIGITS,
+        *map(_smoke, _DIGITS),
+        CIFAR10,
+        replace(
+            CIFAR10, name="cifar10-wrn28", title="CIFAR-10, WRN-28-10", model="wrn28_10", fairness_table=7,
+            classwise_table=5, variants={},
+        ),
+        replace(
+            CIFAR10, name="cifar10-l2", title="CIFAR-10, l2 attacks", base=replace(CIFAR10.base, **_CIFAR10_L2),
+            fine_tune=replace(CIFAR10.fine_tune, **_CIFAR10_L2), test=Attack(steps=20, **_CIFAR10_L2),
+            fairness_table=None, classwise_table=None, variants={},
+        ),
+        _SVHN,
+        replace(
+            _SVHN, name="svhn-wrn28", title="SVHN, WRN-28-10", model="wrn28_10", fairness_table=8, classwise_table=None
+        ),
+        replace(
+            CIFAR10,
+            name="cifar10-paper",
+            title="CIFAR-10 (the paper's schedule)",
+            base=replace(CIFAR10.base, epochs=200, milestones=(100, 150)),
+            fine_tune=replace(CIFAR10.fine_tune, epochs=120, milestones=(40, 80)),
+            variants={},
+        ),
+        replace(
+            CIFAR10,
+            name="laptop",
+            title="CIFAR-10 (laptop profile)",
+            model="preact_narrow",
+            base=Training("pgd", epochs=10, lr=0.1, milestones=(8,), **_LINF8),
+            fine_tune=Training("trades", epochs=3, lr=0.01, beta=1.0, select="worst robust", **_LINF8),
+            rate=2 / 3,  # 3 epochs at 2/3 move a multiplier as far as the paper's first 40 at 0.05
+            variants={},
+        ),
+    )
+}  # fmt: skip
+
+
+def edition(name: str) -> Edition:
+    """An edition by name; raises UserError for an unknown one."""
+    if name not in EDITIONS:
+        raise UserError(f"unknown edition '{name}'; known: {', '.join(EDITIONS)}")
+    return EDITIONS[name]

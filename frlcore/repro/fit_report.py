@@ -1,0 +1,249 @@
+"""What `frl fit` says of a model: its class-wise errors before and after FRL, as numbers, picture and page."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import html
+import io
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from frlcore.acceleration import arithmetic
+from frlcore.classwise import ClassErrors, Difference, bootstrap, paired_bootstrap
+from frlcore.data import Split
+from frlcore.evaluate import Outcomes, outcomes
+from frlcore.fitting import Fitted
+from frlcore.settings import Attack, DataInfo
+from frlcore.training import generator_for
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MODELS = ("before", "after")
+KINDS = ("standard", "boundary", "robust")
+STATISTICS = {"average": "average", "worst": "worst class"}
+SHOWN = 30  # classes in the picture
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; } .wide { overflow-x: auto; font-size: .8rem; }
+th, td { padding: .25rem .7rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
+th:first-child, td:first-child, .settings td { text-align: left; white-space: normal; }
+tr.total td { font-weight: 600; } small { color: #666; } pre { background: #f4f4f4; padding: 1rem; overflow-x: auto; }
+img { max-width: 100%; }
+"""
+NOTE = (
+    "Errors in percent on test images that took no part in training or in any choice. Standard: wrong without an "
+    "attack. Boundary: right without, wrong under the attack. Robust: wrong at any point of the attack's path. "
+    "Brackets hold 95% intervals: exact ones for a class, bootstrap for average and worst class and for changes. The "
+    "worst of several noisy classes looks worse than it is, and its interval lies too high rather than too low."
+)
+LOAD = """import frlcore
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from frlcore.evaluate import predict
+
+model, classes = frlcore.load_model("model.safetensors")
+image = ImageOps.exif_transpose(Image.open("new.png")).convert("RGB")
+image = ImageOps.fit(image, ({size}, {size}), Image.Resampling.BILINEAR)
+pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]  # uint8 (1, 3, {size}, {size})
+print(classes[predict(model, pixels, scale=255)[0]])"""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Predictions on the same test images before and after the fine-tuning."""
+
+    classes: tuple[str, ...]
+    before: Outcomes
+    after: Outcomes
+
+    def errors(self, model: str) -> ClassErrors:
+        """Class-wise errors of the model "before" or "after"; broken means wrong at any point of the attack's path."""
+        found: Outcomes = getattr(self, model)
+        return ClassErrors.from_predictions(found.label, found.clean, found.adversarial, len(self.classes))
+
+    def wrong(self, model: str, kind: str) -> np.ndarray:
+        """Which test images count as an error of this kind, `(N,) bool`."""
+        found: Outcomes = getattr(self, model)
+        clean, attacked = found.clean != found.label, found.adversarial != found.label
+        return {"standard": clean, "boundary": ~clean & attacked, "robust": attacked}[kind]
+
+    def change(self, kind: str, statistic: str) -> Difference:
+        """After minus before, a fraction, with a paired bootstrap interval over the test images."""
+        return paired_bootstrap(self.before.label, self.wrong("after", kind), self.wrong("before", kind), statistic)
+
+    def frame(self) -> pd.DataFrame:
+        """Every error in percent with a 95% interval: exact for a class, bootstrap for average and worst class."""
+        rows: list[dict[str, Any]] = []
+        for model in MODELS:
+            errors = self.errors(model)
+            for kind in KINDS:
+                shared = {"model": model, "error": kind}
+                for c, (low, high) in enumerate(zip(*errors.interval(kind), strict=True)):
+                    rows.append(shared | {"statistic": "class", "class": self.classes[c], "n": int(errors.n[c]),
+                                          "value": getattr(errors, kind)[c], "low": low, "high": high})  # fmt: skip
+                worst, maximum = errors.worst(kind)
+                values = {"average": ("", errors.average(kind)), "worst": (self.classes[worst], maximum)}
+                for statistic, (name, value) in values.items():
+                    low, high = bootstrap(self.before.label, self.wrong(model, kind), statistic)
+                    rows.append(shared | {"statistic": statistic, "class": name, "n": len(self.before.label),
+                                          "value": value, "low": low, "high": high})  # fmt: skip
+        frame = pd.DataFrame(rows)
+        frame[["value", "low", "high"]] *= 100
+        return frame
+
+
+def compare(fitted: Fitted, test: Split, *, info: DataInfo, attack: Attack, seed: int = 0) -> Comparison:
+    """Attack the weights before and after the fine-tuning on test images that the training has not seen."""
+    device = next(fitted.model.parameters()).device
+    there = Split(*(t.to(device) for t in vars(test).values()))
+    start = copy.deepcopy(fitted.model)
+    start.load_state_dict(fitted.start)
+    with arithmetic(device, tf32=False, benchmark=False):  # true float32 on a GPU, too
+        found = [
+            outcomes(
+                model, there, scale=info.scale, attack=attack, generator=generator_for("test", seed, 0, device)
+            )
+            for model in (start, fitted.model)
+        ]
+    return Comparison(info.classes, *found)
+
+
+def summary(found: Comparison, frame: pd.DataFrame) -> list[list[str]]:
+    """Six rows: the average and the worst class's error of each kind, before, after, and the change."""
+    rows = []
+    for kind in KINDS:
+        for statistic, words in STATISTICS.items():
+            part = frame[(frame.error == kind) & (frame.statistic == statistic)].set_index("model")
+            cells = [_cell(part.loc[model]) for model in MODELS]
+            change = found.change(kind, statistic)
+            span = f"{100 * change.difference:+.1f} [{100 * change.low:+.0f}, {100 * change.high:+.0f}]"
+            rows.append([f"{kind}, {words}", *cells, span])
+    return rows
+
+
+def terminal(found: Comparison, frame: pd.DataFrame) -> Table:
+    """The summary for a terminal of 80 columns."""
+    title = f"Error on {len(found.before.label)} test images, % [95%]"
+    table = Table("error", title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for head in ("before FRL", "after FRL", "change"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for row in summary(found, frame):
+        table.add_row(*(text.replace("[", "\\[") for text in row))
+    return table
+
+
+def classwise(found: Comparison, frame: pd.DataFrame) -> pd.DataFrame:
+    """One row per class and for average and worst, one column per kind and model, "value [low, high]" in percent."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}  # a class may be called "worst"
+    for row in frame.to_dict("records"):
+        statistic = row["statistic"]
+        name = row["class"] if statistic == "class" else STATISTICS[statistic]
+        cells = rows.setdefault((statistic, name), {"images": row["n"]})
+        cells[f"{row['error']}, {row['model']}"] = _cell(row)
+    columns = ["images", *(f"{kind}, {model}" for kind in KINDS for model in MODELS)]
+    return pd.DataFrame(list(rows.values()), index=pd.Index([name for _, name in rows], name="class"))[columns]
+
+
+def picture(found: Comparison) -> Figure:
+    """Standard and robust error of every class before (hollow) and after FRL (filled), with exact 95% intervals."""
+    from matplotlib import pyplot as plt
+
+    from frlcore.repro import figures
+
+    order = np.argsort(found.errors("before").robust, kind="stable")[-SHOWN:]
+    y = np.arange(len(order))
+    with plt.rc_context(figures.STYLE):
+        fig, axes = plt.subplots(1, 2, figsize=(8.4, 0.42 * len(order) + 1.5), sharey=True)
+        for ax, kind, color in zip(axes, ("standard", "robust"), (figures.BLUE, figures.VERMILLION), strict=True):
+            for model, shift, face, marker in (("before", 0.14, "white", "o"), ("after", -0.14, color, "D")):
+                errors = found.errors(model)
+                values = getattr(errors, kind)[order]
+                spread = 100 * np.abs(np.stack(errors.interval(kind))[:, order] - values)
+                ink = figures.GREY if model == "before" else color
+                ax.errorbar(100 * values, y + shift, xerr=spread, fmt=marker, ms=5, color=ink, mfc=face, lw=1,
+                            label=f"{model} FRL")  # fmt: skip
+            ax.set(title=f"{kind} error", xlim=(-3, 103), xlabel="%", yticks=y)
+            ax.legend(frameon=False, fontsize="small", loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderpad=0)
+        axes[0].set(yticklabels=[found.classes[c].replace("$", r"\$") for c in order])
+        plt.close(fig)
+    return fig
+
+
+def svg(found: Comparison) -> bytes:
+    """The picture as an SVG file; raises ModuleNotFoundError where matplotlib or seaborn is missing."""
+    from matplotlib import rc_context
+
+    from frlcore.repro import figures
+
+    figure, content = picture(found), io.BytesIO()
+    with rc_context(figures.STYLE | {"svg.fonttype": "none"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # the reader's fonts know more scripts than matplotlib's
+        figure.savefig(content, format="svg", metadata={"Date": None})
+    return content.getvalue()
+
+
+def page(
+    found: Comparison, frame: pd.DataFrame, image: bytes | None, *, title: str, size: int, settings: dict[str, str]
+) -> str:
+    """The report: one HTML page that needs no other file and no network."""
+    name = html.escape(title)
+    table = classwise(found, frame)
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{name}: a fair robust classifier</title><style>{STYLE}</style></head>
+<body><h1>{name}: a fair robust classifier</h1>
+<p>{html.escape(verdict(found, frame))}</p>
+{_grid(["error", "before FRL", "after FRL", "change, points"], summary(found, frame))}
+<h2>Class by class</h2>
+{_image(image)}
+<div class="wide">{_grid(["class", *table.columns], table.reset_index().to_numpy().tolist(), bold=2)}</div>
+<p><small>{NOTE}</small></p>
+<h2>Use the model</h2>
+<pre>{html.escape(LOAD.format(size=size))}</pre>
+<h2>Settings</h2>
+<div class="settings">{_grid(["setting", "value"], [list(item) for item in settings.items()])}</div>
+</body></html>
+"""
+
+
+def verdict(found: Comparison, frame: pd.DataFrame) -> str:
+    """One sentence on the robust error of the worst class."""
+    rows = frame[(frame.error == "robust") & (frame.statistic == "worst")].set_index("model")
+    change = found.change("robust", "worst")
+    clear = "a clear change" if change.low > 0 or change.high < 0 else "no clear change"
+    words = [f"{rows.value[model]:.1f}% (class “{rows['class'][model]}”)" for model in MODELS]
+    span = f"from {100 * change.low:+.1f} to {100 * change.high:+.1f}"
+    return (
+        f"The robust error of the worst class is {words[0]} before Fair Robust Learning and {words[1]} after it: "
+        f"{clear}, {100 * change.difference:+.1f} points with a 95% interval {span}."
+    )
+
+
+def _cell(row: Any) -> str:
+    return f"{row['value']:.1f} [{row['low']:.0f}, {row['high']:.0f}]"
+
+
+def _image(image: bytes | None) -> str:
+    if image is None:
+        return ""
+    alt = "Standard and robust error of every class before and after FRL, with 95% intervals."
+    return f'<img alt="{alt}" src="data:image/svg+xml;base64,{base64.b64encode(image).decode()}">'
+
+
+def _grid(heads: list[Any], rows: list[list[Any]], bold: int = 0) -> str:
+    """An HTML table, its last `bold` rows in bold."""
+    head = "".join(f"<th>{html.escape(str(text))}</th>" for text in heads)
+    body = ""
+    for i, row in enumerate(rows):
+        mark = ' class="total"' if i >= len(rows) - bold else ""
+        body += f"<tr{mark}>" + "".join(f"<td>{html.escape(str(text))}</td>" for text in row) + "</tr>"
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -1,0 +1,179 @@
+"""What our records say to the paper's claims: each statement's tests, its verdict, and how a page shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from frlcore.classwise import holm
+from frlcore.repro import ablation, claims, plan
+from frlcore.repro.claims import Claim
+from frlcore.repro.figures import BLUE, SKY, VERMILLION
+from frlcore.repro.report import Results, results
+from frlcore.repro.statements import STATEMENTS, Statement
+from frlcore.repro.store import Store
+
+VERDICTS = ("reproduced", "partly", "not reproduced", "cannot tell at this resolution", "not yet run",
+            "not in this edition", "see the theory")  # fmt: skip
+COLOURS = dict(zip(VERDICTS, (BLUE, SKY, VERMILLION, "#CCCCCC", "white", "white", "white"), strict=True))
+HARD = {"spread": "hardest − easiest class", "hard": "2 hardest − 2 easiest classes"}
+COLUMNS = ["number", "section", "test", "difference", "low", "high", "p", "p_holm", "verdict"]
+
+
+def describe(claim: Claim) -> str:
+    """A test in words: the statistic, whose it is, and the side of the threshold that the claim needs."""
+    error = claim.error.replace("certified ", "error certified at ℓ2 radius ").replace("autoattack", "robust")
+    kind = error if error.startswith("error") else f"{error} error"
+    statistic = {
+        "worst": f"worst {kind}", "average": f"average {kind}", "gap": f"{kind}, worst class − average",
+        **{name: f"{kind}, {words}" for name, words in HARD.items()},
+    }[claim.statistic]  # fmt: skip
+    methods = [plan.label(m).replace("+", "+\u200b") for m in (claim.first, claim.second) if m]
+    higher = claim.direction == "higher"
+    threshold = (claim.beyond if higher else -claim.beyond) + 0.0
+    return f"{statistic}: {' − '.join(methods)} {'>' if higher else '<'} {threshold:g}".replace(" -", " −")
+
+
+def conclude(outcomes: Iterable[str]) -> str:
+    """The verdict on a statement from what its tests say: "reproduced" when all hold, "partly" when some do."""
+    found = list(outcomes)
+    if "not yet run" in found:
+        return "not yet run"
+    if "holds" in found:
+        return "reproduced" if set(found) == {"holds"} else "partly"
+    return "not reproduced" if "contradicted" in found else "cannot tell at this resolution"
+
+
+def judge(
+    edition: str,
+    statements: Iterable[Statement] = STATEMENTS,
+    checkpoint: str = "last",
+    verdict: str = "any",
+    store: Store | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Every statement with its verdict and counts of tests for, against and open; and every test with its numbers.
+
+    p-values are adjusted over all tests of the edition (Holm); those of Section 5.3 come from `ablation.judge`,
+    adjusted among themselves. A verdict goes by the 95% intervals; "clear" counts the tests that hold adjusted, too.
+    """
+    rows, tested, found = [], [], {}
+    for number, one in enumerate(statements, start=1):
+        row = {"number": number, "section": one.section, "claim": one.text, "page": one.page, "command": ""}
+        if not one.plan or one.plan not in plan.plans(edition):
+            rows.append(row | {"verdict": "not in this edition" if one.plan else "see the theory"})
+            continue
+        if one.plan not in found:
+            found[one.plan] = results(one.plan, edition, store)
+        judged = _judge(found[one.plan], one, checkpoint, verdict, store)
+        tested.append(judged.assign(number=number, section=one.section))
+        word = conclude(judged.verdict)
+        command = found[one.plan].command if word == "not yet run" else ""
+        rows.append(row | {"verdict": word, "command": command})
+    tests = pd.concat(tested, ignore_index=True)[COLUMNS]
+    open_p = tests.p.notna()
+    tests.loc[open_p, "p_holm"] = holm(tests.p[open_p])
+    frame = pd.DataFrame(rows)
+    holds = tests.verdict == "holds"
+    counts = {"for": holds, "against": tests.verdict == "contradicted", "clear": holds & (tests.p_holm < 0.05),
+              "open": tests.verdict == "cannot tell at this resolution"}  # fmt: skip
+    for name, chosen in counts.items():
+        frame[name] = frame.number.map(tests[chosen].number.value_counts()).fillna(0).astype(int)
+    return frame, tests
+
+
+def _judge(found: Results, one: Statement, checkpoint: str, verdict: str, store: Store | None) -> pd.DataFrame:
+    """The tests of one statement on its records, one row each; those of `ablation.judge` come adjusted."""
+    if not one.group:
+        words = [describe(claim) for claim in one.tests]
+        return claims.judge(found, list(one.tests), checkpoint, verdict, store).assign(test=words, p_holm=np.nan)
+    mine = [claim.group == one.group for claim in ablation.CLAIMS]
+    if found.missing:
+        return pd.DataFrame({"test": f"{one.group}: all tests", "verdict": "not yet run"}, index=[0], columns=COLUMNS)
+    judged = ablation.judge(found, found.edition.ablation_class, checkpoint, verdict)[mine]
+    target = found.edition.ablation_class
+    return judged.assign(test=[f"class “{target}”: {text}" for text in judged.claim], p_holm=judged.p, p=np.nan)
+
+
+def in_words(frame: pd.DataFrame) -> str:
+    """How many claims fared how, the paper's and ours apart, as a Markdown sentence."""
+    parts = []
+    for whose, part in (("the paper", frame[frame.section != "ours"]), ("ours", frame[frame.section == "ours"])):
+        count = part.verdict.value_counts()
+        words = ", ".join(f"{count[word]} {word}" for word in VERDICTS if word in count)
+        parts.append(f"{len(part)} claims of {whose}: {words}." if len(part) else "")
+    return " ".join(parts).strip()
+
+
+def chosen_classes(edition: str, store: Store | None = None) -> str:
+    """Which classes the contrasts of an edition's tests are between, by data set and network, as a Markdown list."""
+    used: dict[str, dict[str, None]] = {}  # by edition, the statistics in order
+    for one in STATEMENTS:
+        if one.plan in plan.plans(edition):
+            names = used.setdefault(plan.place(one.plan, edition).name, {})
+            names |= dict.fromkeys(test.statistic for test in one.tests if test.statistic in HARD)
+    lines = []
+    for name, statistics in used.items():
+        found, words = results("figure1", name, store), []
+        for statistic in statistics:
+            sides = claims.classes(found, statistic, store)
+            groups = [" and ".join(f"“{c}”" for c in side) for side in sides or ()] or ["not known before the runs"]
+            words.append(f"{' against '.join(groups)} ({HARD[statistic]})")
+        lines += [f"* {found.edition.title}: {', '.join(words)}."] if words else []
+    return "\n".join(lines)
+
+
+def shown(frame: pd.DataFrame) -> pd.DataFrame:
+    """The statements of `judge` for a page: what the paper says, our evidence and the verdict."""
+    rows = []
+    for row in frame.to_dict("records"):
+        tests = sum(row[name] for name in ("for", "against", "open"))
+        evidence = f"{row['for']} / {row['against']} / {row['open']}" if tests else ""
+        word = f"**{row['verdict']}**" + (f": {row['page']}" if row["page"] else "")
+        rows.append({"Claim": f"**{row['number']}** ({row['section']})", "The paper says": row["claim"],
+                     "For / against / open": evidence, "Clear": row["clear"] if tests else "",
+                     "Verdict": word})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def commands(frame: pd.DataFrame) -> str:
+    """What makes the runs that claims wait for, and which claims these are, as a Markdown list."""
+    waiting = frame[frame.command != ""].groupby("command", sort=False).number
+    return "\n".join(f"* `{command}`: {', '.join(map(str, numbers))}" for command, numbers in waiting)
+
+
+def shown_tests(tests: pd.DataFrame) -> pd.DataFrame:
+    """Tests of `judge` for a page: the difference with its interval, the adjusted p-value and the outcome."""
+    rows = []
+    for row in tests.to_dict("records"):
+        ran = not pd.isna(row["difference"])
+        cell = f"**{row['difference']:+.1f}**<small><br>[{row['low']:+.1f}, {row['high']:+.1f}]</small>"
+        rows.append({"Claim and test": f"**{row['number']}** {row['test']}", "Ours, points": cell if ran else "",
+                     "p (Holm)": f"{row['p_holm']:.2g}" if ran else "", "Outcome": row["verdict"]})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def squares(frame: pd.DataFrame) -> Figure:
+    """One numbered square per statement, coloured by its verdict, a row per section; those of the theory left out."""
+    frame = frame[~frame.verdict.isin(VERDICTS[-2:])]
+    sections = list(frame.section.unique())
+    fig, ax = plt.subplots(figsize=(8.2, 0.42 * len(sections) + 0.9))
+    for y, section in enumerate(sections):
+        for x, row in enumerate(frame[frame.section == section].itertuples()):
+            ax.add_patch(plt.Rectangle((x, y - 0.42), 0.9, 0.84, fc=COLOURS[row.verdict], ec="#7F7F7F", lw=0.8))
+            dark = row.verdict in ("reproduced", "not reproduced")
+            ax.text(x + 0.45, y, row.number, ha="center", va="center", color="white" if dark else "black")
+    counts = frame.verdict.value_counts()
+    for verdict in [word for word in VERDICTS if word in counts]:
+        label = f"{verdict}: {counts[verdict]}"
+        ax.add_patch(plt.Rectangle((-9, -9), 1, 1, fc=COLOURS[verdict], ec="#7F7F7F", label=label))
+    ax.set(xlim=(-0.1, 19), ylim=(len(sections) - 0.4, -0.6), xticks=[], yticks=range(len(sections)),
+           yticklabels=[{"Abstract": "Abstract", "ours": "ours"}.get(name, f"Section {name}") for name in sections])
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
+    ax.legend(frameon=False, loc="center right", handlelength=1, handleheight=1)
+    plt.close(fig)
+    return fig

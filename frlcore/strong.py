@@ -1,0 +1,112 @@
+"""AutoAttack, so that no claim rests on PGD alone (Croce and Hein 2020, "Reliable evaluation").
+
+Four attacks without settings to tune, one after the other on what the earlier ones left standing: APGD on the
+cross-entropy, APGD on the targeted DLR loss, FAB on nine target classes, and Square, which uses no gradient. Their
+code is the package pyautoattack, which nothing else needs, so it comes with the extra [eval].
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from frlcore.attacks import Model
+from frlcore.errors import UserError
+from frlcore.frozen import freeze
+from frlcore.settings import NORMS
+
+MISSING = "AutoAttack needs the package pyautoattack: pip install -e '.[eval]'"
+
+
+def autoattack(
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eps: float,
+    norm: str = "linf",
+    seed: int = 0,
+    batch_size: int = 500,
+    queries: int = 5000,
+) -> Tensor:
+    """Predictions `(N,) int64` under standard AutoAttack within `eps` of `x: (N, C, H, W) float in [0, 1]`.
+
+    The clean prediction where it is wrong already, the wrong one where an attack succeeded, otherwise the right label
+    `y: (N,) int64`. `queries` is Square's share of the work: the standard is 5000, and a smaller number has to be told
+    beside the result. Two more departures, for networks of fewer than ten classes: all other classes are targets
+    instead of nine, and below four classes the targeted DLR loss does not exist and is left out.
+    Random numbers follow from `seed` and the order of the images; the global generators stay as they are.
+    Raises UserError without the package, and for images or settings out of range.
+    """
+    try:
+        from pyautoattack import AutoAttack
+    except ImportError as error:
+        raise UserError(MISSING) from error
+    _check(x, y, eps, norm, batch_size, queries)
+    predict = _closed(model, *x.shape[2:])
+    x = x.detach().float().contiguous()  # the package takes views of it
+    with torch.no_grad():
+        targets = predict(x[:1]).shape[1] - 1
+    with _undisturbed(x.device):
+        attack = AutoAttack(predict, norm=norm.capitalize(), eps=eps, seed=seed, device=x.device, version="standard")
+        attack.verbose = False
+        attack.square.n_queries = queries
+        attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = min(9, targets)
+        if targets < 3:
+            attack.attacks_to_run = [name for name in attack.attacks_to_run if name != "apgd-t"]
+        _, predictions = attack.run_standard_evaluation(x, y, batch_size=batch_size)
+    return predictions
+
+
+def _closed(model: Model, height: int, width: int) -> Model:
+    """`model` in eval mode as a function that no attack can leave a trace on, and whose gradients are contiguous."""
+    frozen = freeze(model, height, width)
+    if isinstance(frozen, nn.Module):  # FAB calls backward, which would fill the weights' gradients
+        frozen = copy.deepcopy(frozen).eval().requires_grad_(False)
+
+    def predict(x: Tensor) -> Tensor:
+        if x.requires_grad:
+            x = x.view_as(x)
+            x.register_hook(lambda gradient: gradient.contiguous())
+        return frozen(x)
+
+    return predict
+
+
+@contextmanager
+def _undisturbed(device: torch.device) -> Iterator[None]:
+    """Give back what the package takes: the global random numbers, the trace function; and keep its log quiet."""
+    log, trace = logging.getLogger("auto-attack"), sys.gettrace()
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
+    finally:
+        log.setLevel(level)
+        sys.settrace(trace)
+
+
+def _check(x: Tensor, y: Tensor, eps: float, norm: str, batch_size: int, queries: int) -> None:
+    if x.dim() != 4 or not len(x) or not x.is_floating_point() or y.shape != x.shape[:1]:
+        raise UserError(
+            f"AutoAttack takes float images (N, C, H, W) in [0, 1] and labels (N,), got {tuple(x.shape)} and "
+            f"{tuple(y.shape)}"
+        )
+    if not (x.amin() >= 0 and x.amax() <= 1):
+        raise UserError(f"images must lie in [0, 1], got values from {float(x.amin()):g} to {float(x.amax()):g}")
+    if norm not in NORMS:
+        raise UserError(f"unknown norm '{norm}'; known: {', '.join(NORMS)}")
+    if norm == "l2" and min(x.shape[2:]) < 5:
+        raise UserError(f"AutoAttack's l2 Square attack needs at least 5 pixels a side, got {tuple(x.shape[2:])}")
+    if not eps > 0:
+        raise UserError(f"eps must be a positive fraction of the pixel range, got {eps}")
+    for name, value in (("batch_size", batch_size), ("queries", queries)):
+        if value < 1:
+            raise UserError(f"{name} must be at least 1, got {value}")

@@ -1,0 +1,330 @@
+"""The fast path of a GPU, carried out on the CPU: the same answers within a tolerance, and never a silent wrong one."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounterWithBackend
+
+from frlcore import acceleration, data, models, policies, training
+from frlcore.acceleration import Accelerated, FastCopy, accelerate, arithmetic, attack_copy, choose, within_memory
+from frlcore.attacks import input_gradient, pgd
+from frlcore.errors import UserError
+from frlcore.evaluate import outcomes
+from frlcore.frozen import Frozen, freeze
+from frlcore.settings import Attack
+from frlcore.training import Training, batch_loss, train
+
+EPS = 8 / 255
+HOW = Training("pgd", 1, lr=0.05, batch_size=32, eps=EPS, step_size=EPS / 3, steps=2, validation_steps=1)
+Batch = tuple[Tensor, Tensor]
+
+
+def images(count: int, size: int, channels: int = 3) -> Batch:
+    x = torch.rand(count, channels, size, size, generator=torch.Generator().manual_seed(1))
+    return x.contiguous(memory_format=torch.channels_last), torch.arange(count) % 10
+
+
+def seasoned(name: str, channels: int, x: Tensor) -> nn.Module:
+    """A network in train mode whose running statistics are those of `x`."""
+    model = models.build(name, num_classes=10, in_channels=channels, seed=0).train()
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0  # one batch is enough
+    with torch.no_grad():
+        model(x)
+    for norm in norms:
+        norm.momentum = 0.1
+    return model
+
+
+def statistics(model: nn.Module) -> list[Tensor]:
+    return [t.clone() for t in model.buffers()]
+
+
+@pytest.fixture(scope="module")
+def batch() -> Batch:
+    return images(64, 32)
+
+
+@pytest.fixture(scope="module")
+def resnet(batch: Batch) -> nn.Module:
+    return seasoned("preact_resnet18", 3, batch[0])
+
+
+@pytest.fixture
+def digits() -> tuple[nn.Module, Batch]:
+    batch = images(32, 8, 1)
+    return seasoned("preact_small", 1, batch[0]), batch
+
+
+def compiler(backend: Any) -> acceleration.Compile:
+    return lambda function: torch.compile(function, backend=backend, fullgraph=True, dynamic=False)
+
+
+# The attack
+
+
+@pytest.mark.parametrize(("name", "loss", "steps"), [("resnet", "ce", 1), ("digits", "ce", 3), ("digits", "kl", 5)])
+def test_the_attack_stays_in_its_ball_is_as_strong_and_leaves_nothing_behind(
+    name: str, loss: str, steps: int, request: pytest.FixtureRequest
+) -> None:
+    """PreActResNet-18 on 64 images, one step; a small network, several. At most a tenth of the rise may be missing."""
+    if name == "resnet":
+        model, (x, y) = request.getfixturevalue("resnet"), request.getfixturevalue("batch")
+    else:
+        model, (x, y) = request.getfixturevalue("digits")
+    before = statistics(model)
+    full = freeze(model, *x.shape[2:])
+    rises = []
+    for attacked in (full, attack_copy(Accelerated(model, compiler=None), *x.shape[2:])):
+        random = torch.Generator().manual_seed(0)
+        x_adv = pgd(attacked, x, y, eps=EPS, step_size=EPS / 2, steps=steps, loss=loss, generator=random)
+        assert x_adv.dtype == torch.float32 and not x_adv.requires_grad
+        assert (x_adv - x).abs().max() <= EPS * (1 + 1e-6) and x_adv.min() >= 0 and x_adv.max() <= 1
+        with torch.no_grad():  # judged in float32, both
+            clean, adversarial = F.log_softmax(full(x), 1), F.log_softmax(full(x_adv), 1)
+        if loss == "ce":
+            rises.append(float(F.nll_loss(adversarial, y) - F.nll_loss(clean, y)))
+        else:
+            rises.append(float(F.kl_div(adversarial, clean, log_target=True, reduction="batchmean")))
+    assert rises[0] > 0 and rises[1] > 0.9 * rises[0]
+    assert all(torch.equal(a, b) for a, b in zip(before, statistics(model), strict=True))
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_blocks_compute_in_bfloat16_and_the_ends_in_float32(resnet: nn.Module, batch: Batch) -> None:
+    copy_ = freeze(resnet, 32, 32, torch.bfloat16)
+    assert isinstance(copy_, Frozen)
+    kinds = [t.dtype for t in copy_.tensors]
+    assert kinds[0] == kinds[-1] == kinds[-2] == torch.float32
+    assert set(kinds[1:-2]) == {torch.bfloat16}
+    gradient, logits = input_gradient(copy_, batch[0][:4], batch[1][:4])
+    assert gradient.dtype == logits.dtype == torch.float32
+
+
+def test_the_fast_gradient_is_the_gradient(digits: tuple[nn.Module, Batch]) -> None:
+    """In double precision, so that nothing but the formula can differ; classes and probabilities as targets."""
+    model, (x, y) = digits
+    full = freeze(model.double(), 8, 8)
+    assert isinstance(full, Frozen)
+    for target in (y, torch.rand(32, 10, generator=torch.Generator().manual_seed(2)).double().softmax(1)):
+        found = acceleration._gradient(full.plan, full.tensors, x.double(), target)
+        for a, b in zip(found, input_gradient(full, x.double(), target), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+
+
+# Compiled code
+
+
+def test_one_compilation_serves_other_weights_and_other_batches() -> None:
+    x, y = images(8, 32)
+    model = seasoned("preact_narrow", 3, x)
+    counter = CompileCounterWithBackend("aot_eager")
+    fast = Accelerated(model, compiler(counter))
+    logits = []
+    for turn in range(2):
+        shifted = (x + 0.1 * turn).clamp(max=1)
+        copy_ = attack_copy(fast, 32, 32)
+        logits.append(input_gradient(copy_, shifted, y)[1])
+        pgd(copy_, shifted, y, eps=EPS, step_size=EPS, steps=2)  # whose points lie in memory as the batch does
+        F.cross_entropy(fast(shifted), y).backward()
+        with torch.no_grad():
+            for p in model.parameters():
+                p.add_(0.05 * p.sign())
+    assert counter.frame_count == 2  # the attack's gradient and the training forward
+    assert set(fast.chosen.values()) == {"compiled"}
+    full = input_gradient(freeze(model, 32, 32), x, y)[1]
+    assert not torch.allclose(logits[0], logits[1], rtol=0.1) and not torch.allclose(logits[1], full, rtol=0.1)
+
+
+def test_compiled_for_real_it_agrees_with_eager_code() -> None:
+    """In float32, where rounding hides nothing; the network is as small as compilers are slow."""
+    x, y = images(8, 6)
+    model = models.PreActResNet(stem=4, widths=(4,), blocks=1, num_classes=10)
+    copy_ = freeze(model, 6, 6)
+    assert isinstance(copy_, Frozen)
+    found = acceleration.compile_once(acceleration._gradient)(copy_.plan, copy_.tensors, x, y)
+    for a, b in zip(found, input_gradient(copy_, x, y), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+
+
+# The training step
+
+
+@pytest.mark.parametrize("objective", ["natural", "pgd", "trades"])
+def test_a_training_step_is_that_of_float32(digits: tuple[nn.Module, Batch], objective: str) -> None:
+    model, (x, y) = digits
+    how = replace(HOW, objective=objective)
+    found: list[tuple[Tensor, Tensor, list[Tensor]]] = []
+    for make in (lambda net: net, lambda net: Accelerated(net, compiler("aot_eager"))):
+        net = copy.deepcopy(model)
+        random = torch.Generator().manual_seed(3)
+        loss = batch_loss(make(net), x, y, how, *torch.ones(3, 32), generator=random)
+        loss.backward()
+        assert loss.dtype == torch.float32 and all(p.dtype == torch.float32 for p in net.parameters())
+        gradient = torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None])
+        found.append((loss.detach(), gradient, statistics(net)))
+    (loss, gradient, moved), (fast_loss, fast_gradient, fast_moved) = found
+    torch.testing.assert_close(fast_loss, loss, rtol=0.02, atol=0)
+    assert (fast_gradient - gradient).norm() < 0.35 * gradient.norm()  # the attack's signs differ, too
+    for a, b in zip(fast_moved, moved, strict=True):  # also the count of batches: the check leaves no trace
+        torch.testing.assert_close(a, b, rtol=0.03, atol=0.01)
+
+
+def test_it_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = data.load("digits")
+    how = Training("pgd", 3, lr=0.05, eps=0.1, step_size=0.05, steps=2, validation_steps=2, batch_size=64)
+    losses = {}
+    for name, make in (("plain", accelerate), ("fast", lambda model: Accelerated(model, compiler=None))):
+        monkeypatch.setattr(training, "accelerate", make)
+        model = models.build("preact_small", num_classes=10, in_channels=1, seed=0)
+        last = train(model, whole, how, policies.build("uniform", 10), seed=0)
+        losses[name] = [entry["loss"] for entry in last.history[:-1]]
+    assert losses["fast"] != losses["plain"]
+    assert losses["fast"] == pytest.approx(losses["plain"], rel=0.1) and losses["fast"][-1] < losses["fast"][0]
+
+
+# What is not sound is not used
+
+
+def broken(function: Callable[..., Any]) -> Callable[..., Any]:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("no compiler here\nand much more")
+
+    return fail
+
+
+def wrong(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiled code that has an index wrong: the right numbers at the wrong images."""
+
+    def rolled(*arguments: Any) -> Any:
+        out = function(*arguments)
+        return tuple(t.roll(1, 0) for t in out) if isinstance(out, tuple) else out.roll(1, 0)
+
+    return rolled
+
+
+@pytest.mark.parametrize(("bad", "reason"), [(broken, "no compiler here"), (wrong, "away from float32")])
+def test_compiled_code_that_fails_or_errs_is_left_out_with_one_line(
+    bad: acceleration.Compile, reason: str, digits: tuple[nn.Module, Batch], caplog: pytest.LogCaptureFixture
+) -> None:
+    model, (x, y) = digits
+    fast, eager = Accelerated(model, bad), Accelerated(model, compiler=None)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            (found, _), (wanted, _) = (input_gradient(attack_copy(a, 8, 8), x, y) for a in (fast, eager))
+            assert torch.equal(found, wanted)
+            assert torch.equal(fast(x), eager(x))
+    assert set(fast.chosen.values()) == {"bfloat16", "autocast"}
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2 and all(reason in line and "\n" not in line for line in said)
+
+
+def test_where_bfloat16_errs_float32_remains(digits: tuple[nn.Module, Batch], monkeypatch: pytest.MonkeyPatch) -> None:
+    model, (x, y) = digits
+    monkeypatch.setattr(acceleration, "TOLERANCE", 0.0)
+    fast = Accelerated(model, compiler=None)
+    copy_ = attack_copy(fast, 8, 8)
+    assert isinstance(copy_, FastCopy)
+    for a, b in zip(input_gradient(copy_, x, y), input_gradient(freeze(model, 8, 8), x, y), strict=True):
+        assert torch.equal(a, b)
+    assert torch.equal(fast(x), copy.deepcopy(model)(x)) and set(fast.chosen.values()) == {"float32"}
+
+
+def test_an_answer_that_is_no_number_is_not_near() -> None:
+    one, nan = torch.ones(3), torch.full((3,), float("nan"))
+    for answer in ((nan, one), (one, nan)):
+        assert choose("x", {"fast": lambda answer=answer: answer}, (one, one)) == "float32"
+    assert choose("x", {"fast": lambda: (one, one)}, (one, one)) == "fast"
+
+
+def test_on_a_cpu_training_uses_the_model_itself() -> None:
+    model = models.build("preact_small", num_classes=10, in_channels=1, seed=0)
+    assert accelerate(model) is model
+
+    class There(nn.Module):
+        def parameters(self, recurse: bool = True) -> Iterator[Any]:
+            yield SimpleNamespace(device=torch.device("cuda", 1))
+
+    assert isinstance(accelerate(There()), Accelerated)
+
+
+# Settings and memory
+
+
+def test_arithmetic_is_set_for_a_gpu_and_put_back() -> None:
+    def now() -> tuple[bool, ...]:
+        cudnn = torch.backends.cudnn
+        return cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32, cudnn.benchmark, cudnn.enabled
+
+    before = now()
+    with arithmetic(torch.device("cpu"), tf32=False, benchmark=True):
+        assert now() == before
+    for tf32, benchmark in ((True, True), (False, False)):
+        with pytest.raises(KeyError), arithmetic(torch.device("cuda"), tf32=tf32, benchmark=benchmark):
+            assert now() == (tf32, tf32, benchmark, True)
+            raise KeyError
+        assert now() == before
+
+
+class Small(nn.Linear):
+    """A device that holds `room` images."""
+
+    room = 20
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > self.room and self.training:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return super().forward(x.flatten(1))
+
+
+@pytest.mark.parametrize(("room", "said"), [(20, "a batch of 64 images .* 16 images fit"), (0, "for one image")])
+def test_too_little_memory_names_a_batch_that_fits(room: int, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Small, "room", room)
+    how = Training("natural", 1, lr=0.01, batch_size=64, validation_steps=1)
+    with pytest.raises(UserError, match=said) as caught:
+        train(Small(64, 10), data.load("digits"), how, policies.build("uniform", 10), seed=0)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_evaluation_goes_on_in_smaller_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    test = data.load("digits").test
+    model, sizes = Small(64, 10).eval(), []
+    attack = Attack(eps=0.1, step_size=0.1, steps=1)
+
+    def answer(room: int) -> tuple[Any, Any]:
+        def forward(self: nn.Module, x: Tensor) -> Tensor:
+            sizes.append(len(x))
+            if len(x) > room:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return F.linear(x.flatten(1), self.weight, self.bias)
+
+        monkeypatch.setattr(Small, "forward", forward)
+        found = outcomes(
+            model, test, scale=16, attack=attack, batch_size=64, generator=torch.Generator().manual_seed(0)
+        )
+        return found.clean.tolist(), found.adversarial.tolist()
+
+    whole = answer(10**9)
+    assert answer(20) == whole and max(sizes[-20:]) == 16  # the same clean answers, and one step ends at the border
+    with pytest.raises(UserError, match="one image"):
+        answer(0)
+
+
+def test_other_errors_are_not_taken_for_too_little_memory() -> None:
+    def work() -> None:
+        raise RuntimeError("something else")
+
+    with pytest.raises(RuntimeError, match="something else"):
+        within_memory(work, lambda count: None, 8)
+    assert within_memory(lambda: 5, lambda count: None, 8) == 5

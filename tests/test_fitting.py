@@ -1,0 +1,200 @@
+"""`frlcore.fit`: two stages, honest selection, going on after a stop, and one line for what does not fit."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import frlcore
+from frlcore import models
+from frlcore.classwise import ClassErrors
+from frlcore.data import Split
+from frlcore.errors import UserError
+from frlcore.evaluate import outcomes, predict
+from frlcore.fitting import STAGES, Fitted, load_model, recipe, save_model
+from frlcore.policies import FRL, Uniform
+from frlcore.settings import DataInfo, Training
+from frlcore.training import Checkpoint, generator_for
+
+INFO = DataInfo("blobs", ("left", "middle", "right"), (1, 6, 6), 255, "none", "")
+START, FAIR = (replace(how, steps=2, validation_steps=2) for how in recipe(0.1, epochs=2, fine_tune_epochs=3,
+                                                                           batch_size=16))  # fmt: skip
+
+
+def blobs(count: int, seed: int) -> Split:
+    """Bright columns at three places, one class each, under noise."""
+    random = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 3
+    images = torch.randint(0, 120, (count, 1, 6, 6), generator=random)
+    for c in range(3):
+        images[labels == c, :, :, 2 * c] += 100
+    return Split(images.to(torch.uint8), labels, torch.arange(count))
+
+
+TRAIN, VALIDATION = blobs(48, 0), blobs(30, 1)
+
+
+def linear(outputs: int = 3) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(36, outputs))
+
+
+def fitted(model: nn.Module | None = None, **changes: Any) -> Fitted:
+    settings = {"info": INFO, "policy": FRL(3, alpha=1.0), "warm_up": START, "training": FAIR, "device": "cpu"}
+    train, validation = changes.pop("train", TRAIN), changes.pop("validation", VALIDATION)
+    return frlcore.fit(model or linear(), train, validation, **settings | changes)
+
+
+@pytest.fixture(scope="module")
+def done() -> Fitted:
+    return fitted()
+
+
+def validation_errors(model: nn.Module, epoch: int) -> ClassErrors:
+    found = outcomes(model, VALIDATION, scale=255, attack=FAIR.validation_attack,
+                     generator=generator_for("validation", 0, epoch, "cpu"))  # fmt: skip
+    return ClassErrors.from_predictions(found.label, found.clean, found.adversarial, 3)
+
+
+def test_import_frlcore_is_light() -> None:
+    code = "import sys, frlcore; assert 'torch' not in sys.modules; frlcore.fit; assert 'torch' in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60).returncode == 0
+    with pytest.raises(AttributeError, match="no attribute 'fti'"):
+        frlcore.fti  # noqa: B018
+
+
+def test_the_model_has_the_weights_that_validation_chose(done: Fitted) -> None:
+    assert validation_errors(done.model, done.selected_epoch).to_dict() == done.after.to_dict()
+    worst = [max(entry["validation"]["robust"]) for entry in done.history["fine-tuning"]]
+    assert worst[done.selected_epoch] == min(worst[1:]) and done.selected_epoch >= 1
+    assert not done.model.training
+
+
+def test_before_is_the_robust_start(done: Fitted) -> None:
+    model = linear()
+    model.load_state_dict(done.start)
+    assert validation_errors(model, 0).to_dict() == done.before.to_dict()
+    average = [sum(entry["validation"]["robust"]) for entry in done.history["robust start"]]
+    assert [len(done.history[stage]) for stage in STAGES] == [3, 4]
+    assert sum(done.before.robust) <= min(average[1:]) + 0.2  # chosen among these, attacked from other points
+
+
+def test_it_learns(done: Fitted) -> None:
+    assert done.after.average("standard") < 0.1 < validation_errors(linear(), 0).average("standard")
+
+
+def test_a_robust_model_is_fine_tuned_only() -> None:
+    model = linear()
+    own = {name: t.clone() for name, t in model.state_dict().items()}
+    found = fitted(model, warm_up=None)
+    assert list(found.history) == ["fine-tuning"] and found.model is model
+    assert all(torch.equal(found.start[name], t) for name, t in own.items())
+
+
+def test_the_policy_acts_and_stays_as_it_was(done: Fitted) -> None:
+    policy = FRL(3, alpha=1.0)
+    again = fitted(policy=policy)
+    assert all((value == 0).all() for value in policy.state.values())
+    assert again.history == done.history
+    assert fitted(policy=Uniform(3)).history["robust start"] == done.history["robust start"]
+    moved = fitted(policy=FRL(3, "remargin", alpha_margin=2.0, max_margin=4.0))
+    assert moved.history["fine-tuning"][-2]["settings"]["margin"] != [1.0] * 3
+
+
+@pytest.mark.parametrize(("stage", "epoch"), [(STAGES[0], 1), (STAGES[0], 2), (STAGES[1], 2)])
+def test_a_stopped_fit_goes_on_to_the_same_end(done: Fitted, stage: str, epoch: int) -> None:
+    kept: dict[str, Checkpoint] = {}
+
+    def keep(name: str, checkpoint: Checkpoint) -> None:
+        kept[name] = checkpoint
+        if (name, checkpoint.epoch) == (stage, epoch):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fitted(after_epoch=keep)
+    epochs: list[tuple[str, int]] = []
+    found = fitted(resume=kept, after_epoch=lambda name, checkpoint: epochs.append((name, checkpoint.epoch)))
+    every = [(STAGES[0], 1), (STAGES[0], 2), (STAGES[1], 1), (STAGES[1], 2), (STAGES[1], 3)]
+    assert epochs == every[every.index((stage, epoch)) + 1 :]
+    assert found.history == done.history and found.selected_epoch == done.selected_epoch
+    for name, t in done.model.state_dict().items():
+        assert torch.equal(found.model.state_dict()[name], t)
+
+
+def shown(split: Split, **changes: Any) -> Split:
+    return replace(split, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"policy": FRL(4)}, "the policy is made for 4 classes, the data have 3"),
+        ({"model": linear(5)}, r"a tensor of shape \(1, 5\); it should be \(1, 3\)"),
+        ({"model": nn.Sequential(nn.Flatten(), nn.Linear(35, 3))}, "the model does not take images of shape"),
+        ({"train": shown(TRAIN, labels=TRAIN.labels * 0 + 1)}, "class 'left' has no image in the training split"),
+        ({"validation": shown(VALIDATION, labels=VALIDATION.labels + 1)}, "labels must be between 0 and 2"),
+        ({"train": shown(TRAIN, images=TRAIN.images / 255)}, "must be torch.uint8"),
+        ({"validation": shown(VALIDATION, images=VALIDATION.images[:, :, 1:])}, "validation images must be"),
+        ({"training": replace(FAIR, batch_size=49)}, "49 is larger than the 48 training images; .* 32 would fit"),
+        ({"warm_up": replace(START, batch_size=999)}, "999 is larger than the 48 training images"),
+        ({"device": "abacus"}, "device 'abacus' is not available here"),
+    ],
+)
+def test_what_does_not_fit_is_said_before_training(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message) as raised:
+        fitted(**changes, after_epoch=lambda *_: pytest.fail("it trained"))
+    assert "\n" not in str(raised.value)
+
+
+def test_the_batch_size_it_names_fits() -> None:
+    assert fitted(training=replace(FAIR, batch_size=32)).selected_epoch >= 1
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 30])
+def test_the_recipe(epochs: int) -> None:
+    start, fair = recipe(0.2, epochs=epochs, fine_tune_epochs=epochs, lr=0.05)
+    assert start.objective == "pgd" and (fair.objective, fair.select) == ("trades", "worst robust")
+    assert start.step_size == fair.step_size == 0.05 and start.steps == 10
+    assert (start.lr, fair.lr) == (0.05, 0.005) and start.decay(0) == fair.decay(0) == 1
+    if epochs == 30:
+        assert start.milestones == (24, 28)
+    assert isinstance(start, Training)
+    with pytest.raises(UserError):
+        recipe(0.0)
+
+
+# --------------------------------------------------------------------------------------------------------- model files
+
+
+def test_a_saved_model_comes_back(tmp_path: Path) -> None:
+    model = models.build("preact_small", num_classes=3, in_channels=1, seed=3)
+    path = tmp_path / "model.safetensors"
+    save_model(path, model, name="preact_small", info=INFO, notes={"eps": "8/255", "model": "not this one"})
+    again, classes = load_model(path)
+    assert classes == INFO.classes and not again.training and [file.name for file in tmp_path.iterdir()] == [path.name]
+    assert torch.equal(predict(again, VALIDATION.images, scale=255), predict(model, VALIDATION.images, scale=255))
+    assert frlcore.load_model is load_model
+
+
+def test_model_files_that_cannot_be_read_or_written(tmp_path: Path) -> None:
+    model = models.build("preact_small", num_classes=3, in_channels=1, seed=3)
+    path = tmp_path / "model.safetensors"
+    save_model(path, model, name="preact_small", info=INFO)
+    (tmp_path / "half").write_bytes(path.read_bytes()[:5000])
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(1)}, tmp_path / "foreign")
+    for name, message in (("gone", "no model can be read"), ("half", "truncated"), ("foreign", "was not written by")):
+        with pytest.raises(UserError, match=message):
+            load_model(tmp_path / name)
+    with pytest.raises(UserError, match="unknown model 'resnet'"):
+        save_model(path, model, name="resnet", info=INFO)
+    with pytest.raises(UserError, match="cannot write"):
+        save_model(path / "below a file", model, name="preact_small", info=INFO)
