@@ -23,6 +23,14 @@ class Certification:
     every: int = 1
 
 
+@dataclass(frozen=True)
+class Pace:
+    """How long a run takes for each unit of its `cost`, and on what."""
+
+    seconds: float
+    where: str
+
+
 STANDARD_QUERIES = 5000  # of Square, the attack without gradients in AutoAttack
 
 
@@ -57,6 +65,7 @@ class Edition:
     fairness_table: int | None = 2  # the paper's table of methods to print beside ours, 2, 3, 7 or 8
     classwise_table: int | None = None  # the paper's table of classes on the same data, 4, 5 or 6
     variants: Mapping[str, str] = field(default_factory=dict)
+    pace: Pace | None = None
 
 
 def _smoke(edition: Edition) -> Edition:
@@ -116,6 +125,13 @@ _UNEVEN = replace(
     _SHORT, name="digits-uneven", title="Digits with uneven classes", dataset="digits-uneven", fairness_table=3
 )
 
+
+
+def _on_gpu(images: int, gflop: float) -> Pace:
+    """One forward pass of the training split at 250 TFLOP/s; nobody has measured it, so it is called an estimate."""
+    return Pace(images * gflop / 250_000, "one H200 GPU (an estimate: no GPU has run it yet)")
+
+
 _LINF8 = {"eps": 8 / 255, "step_size": 2 / 255}
 CIFAR10 = Edition(
     name="cifar10",
@@ -128,6 +144,7 @@ CIFAR10 = Edition(
     unit=255,
     classwise_table=4,
     variants={"wide": "cifar10-wrn28", "l2": "cifar10-l2", "second": "svhn", "second-wide": "svhn-wrn28"},
+    pace=_on_gpu(images=47_000, gflop=1.111),
 )
 _SVHN = replace(
     CIFAR10,
@@ -136,10 +153,12 @@ _SVHN = replace(
     dataset="svhn",
     base=replace(CIFAR10.base, lr=0.01),
     ablation_class="3",
+    pace=_on_gpu(images=70_257, gflop=1.111),
     fairness_table=3,
     classwise_table=6,
     variants={},
 )
+_WRN28_GFLOP = 10.49
 _CIFAR10_L2 = {"eps": 0.5, "step_size": 0.1, "norm": "l2"}
 
 _DIGITS = (
@@ -168,7 +187,7 @@ EDITIONS = {
         CIFAR10,
         replace(
             CIFAR10, name="cifar10-wrn28", title="CIFAR-10, WRN-28-10", model="wrn28_10", fairness_table=7,
-            classwise_table=5, variants={},
+            classwise_table=5, variants={}, pace=_on_gpu(images=47_000, gflop=_WRN28_GFLOP),
         ),
         replace(
             CIFAR10, name="cifar10-l2", title="CIFAR-10, l2 attacks", base=replace(CIFAR10.base, **_CIFAR10_L2),
@@ -177,7 +196,8 @@ EDITIONS = {
         ),
         _SVHN,
         replace(
-            _SVHN, name="svhn-wrn28", title="SVHN, WRN-28-10", model="wrn28_10", fairness_table=8, classwise_table=None
+            _SVHN, name="svhn-wrn28", title="SVHN, WRN-28-10", model="wrn28_10", fairness_table=8, classwise_table=None,
+            pace=_on_gpu(images=70_257, gflop=_WRN28_GFLOP),
         ),
         replace(
             CIFAR10,
@@ -194,6 +214,7 @@ EDITIONS = {
             model="preact_narrow",
             base=Training("pgd", epochs=10, lr=0.1, milestones=(8,), **_LINF8),
             fine_tune=Training("trades", epochs=3, lr=0.01, beta=1.0, select="worst robust", **_LINF8),
+            pace=Pace(18.0, "one core of a server CPU (measured)"),
             rate=2 / 3,  # 3 epochs at 2/3 move a multiplier as far as the paper's first 40 at 0.05
             variants={},
         ),

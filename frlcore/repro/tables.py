@@ -26,8 +26,19 @@ def note(found: Results) -> Any:
     """What a page shows in place of runs that nobody has made: the command that makes them."""
     return _markdown(
         f":::{{admonition}} Not yet run on {found.edition.title}\n:class: note\n"
-        f"No finished record of these runs is in the store. They are made by\n\n```\n{found.command}\n```\n:::\n"
+        f"Records of {len(found.missing)} of {len(found.records)} methods are missing. They are made by\n\n"
+        f"```\n{found.command}\n```\n{_duration(found)}\n:::\n"
     )
+
+
+def _duration(found: Results) -> str:
+    """About how long the missing runs take, in a sentence; nothing where no pace is known."""
+    ed = found.edition
+    if ed.pace is None:
+        return ""
+    work = {run.key: run.cost for method in found.missing for run in plan.lineage(plan.run(ed.name, method))}
+    hours = sum(work.values()) * ed.pace.seconds / 3600
+    return f"\nAbout {hours:.1f} hours a seed on {ed.pace.where}, with what they start from."
 
 
 def when_run(found: Results, methods: Iterable[str], make: Callable[[], Any], quiet: bool = False) -> Any:
