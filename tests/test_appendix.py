@@ -17,6 +17,7 @@ from frlcore.repro.store import Store, pack
 CLASSES, PER_CLASS, FOLDS = 10, 20, 5
 N = PER_CLASS * FOLDS
 LABEL = np.repeat(np.arange(CLASSES), PER_CLASS)
+CERTIFIED = plan.edition("digits").certification.folds
 PLACE = np.tile(np.arange(PER_CLASS), CLASSES)
 
 
@@ -79,7 +80,7 @@ def test_numbers_have_intervals_and_show_abstention_apart(both: tuple[report.Res
     frame = appendix.numbers(both[0], 0.5)
     assert len(frame) == 2 * 3 * (CLASSES + 1)
     three = frame[(frame["class"] == "3") & (frame.sigma == 0.5)].set_index("error")
-    low, high = interval(4 * FOLDS, N)
+    low, high = interval(4 * CERTIFIED, PER_CLASS * CERTIFIED)
     row = three.loc["certified standard"]
     assert (row.value, row.low, row.high) == pytest.approx((20, 100 * low, 100 * high))
     assert three.value["abstained"] == pytest.approx(5) and three.value["certified robust at 0.5"] == pytest.approx(75)
@@ -96,7 +97,7 @@ def test_no_radius_beyond_the_draws_reach(both: tuple[report.Results, ...]) -> N
     for name, sigma in plan.SIGMAS.items():
         assert appendix.reach(found, f"{name}+certify") == pytest.approx(sigma * norm.ppf(how.alpha ** (1 / how.n)))
     words = appendix.how_certified(found)
-    assert "one test image in 2" in words and f"N = {how.n:,}" in words
+    assert "every test image of 2 of the 5 folds" in words and f"N = {how.n:,}" in words
     assert "0.62 at σ = 0.25 and 1.23 at σ = 0.5" in words
 
 
@@ -113,7 +114,7 @@ def test_the_disparity_is_judged_on_the_same_images(both: tuple[report.Results, 
 def test_certificates_of_a_part_of_the_images_meet_the_same_images(store: Store) -> None:
     write(store, every=2)
     found, first = report.results("figure4", "digits", store), report.results("figure1", "digits", store)
-    assert len(found.labels) == N * CLASSES / 2
+    assert len(found.labels) == CERTIFIED * PER_CLASS * CLASSES / 2
     judged = appendix.judge(found, first)
     # images of even places, natural mistakes at place 0 among them: 1 of 10; class 8 and 9 have 5 wrong of 10
     errors = appendix.errors_at(found, "noise-0.25+certify", [0.0])[:, 0]

@@ -62,7 +62,7 @@ def test_everything_is_what_the_plans_need_together() -> None:
 def test_a_check_comes_after_the_run_it_tests() -> None:
     tasks = plan.runs("figure4", "digits")
     checks = [task for task in tasks if isinstance(task, Check)]
-    assert [check.settings["sigma"] for check in checks] == [0.25] * 5 + [0.5] * 5
+    assert [check.settings["sigma"] for check in checks] == [0.25] * 2 + [0.5] * 2
     for check in checks:
         assert check.start.training.objective == "noise"
         assert check.start.training.sigma == check.settings["sigma"]

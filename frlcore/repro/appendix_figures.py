@@ -40,6 +40,8 @@ def how_certified(found: Results) -> str:
     """In words: which images, how many draws, and how far these can reach."""
     how = found.edition.certification
     images = "every test image" if how.every == 1 else f"one test image in {how.every}"
+    if how.folds < found.edition.tested:
+        images += f" of {how.folds} of the {found.edition.folds} folds"
     far = " and ".join(f"{reach(found, method):.2f} at σ = {sigma(method):g}" for method in found.records)
     return (f"Certified is {images}: N0 = {how.n0:,} draws choose the class, N = {how.n:,} more certify it, and "
             f"α = {how.alpha:g}. No radius beyond {far} can be certified with so many draws.")  # fmt: skip

@@ -118,7 +118,7 @@ def book(
 ) -> None:
     """Train the digits edition, execute the notebooks and build the HTML book.
 
-    The CIFAR-10 edition is never trained here: its pages show the records there are, and say what makes the others.
+    CIFAR-10 is never trained here: its pages show the records there are, and say what makes the others.
     """
     from frlcore.repro import book as pages
     from frlcore.repro import report, tables

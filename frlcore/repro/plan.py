@@ -105,7 +105,8 @@ def run(name: str, method: str, fold: int = 0, seed: int = 0) -> Task:
     if check == "autoattack":
         strong = {"every": ed.autoattack.every, "queries": ed.autoattack.queries}
         return Check(trained, check, {"eps": ed.test.eps, "norm": ed.test.norm, **strong})
-    return Check(trained, check, {"sigma": SIGMAS[base], **asdict(ed.certification)})
+    how = {name: value for name, value in asdict(ed.certification).items() if name != "folds"}
+    return Check(trained, check, {"sigma": SIGMAS[base], **how})
 
 
 def _run(ed: Edition, method: str, fold: int, seed: int) -> Run:
@@ -136,7 +137,8 @@ def _run(ed: Edition, method: str, fold: int, seed: int) -> Run:
 
 def folds(ed: Edition, method: str) -> int:
     """On how many folds, counted from the first, a method is run."""
-    return min(ed.tested, ed.autoattack.folds) if method.endswith("+autoattack") else ed.tested
+    few = {"autoattack": ed.autoattack.folds, "certify": ed.certification.folds}
+    return min(ed.tested, few.get(method.rpartition("+")[2], ed.tested))
 
 
 def _class(ed: Edition, name: str) -> int:
