@@ -13,6 +13,7 @@ from frlcore.repro.config import Run, Task
 from frlcore.repro.engines import Progress
 
 LINE_SECONDS = 10
+SURE = 0.01  # before this share of the work is done, starting up hides how fast it goes
 
 
 class Report:
@@ -44,14 +45,16 @@ class Report:
         self.steps[run.key] = progress.step
         self.finished += progress.done
         rest = sum(one.cost * (1 - self.steps.get(one.key, 0) / one.steps) for one in self.todo)
-        left = clock((time.monotonic() - self.begin) * rest / max(self.gained, 1e-9))
+        left = "time left not known yet"
+        if self.gained > SURE * rest:
+            left = f"about {clock((time.monotonic() - self.begin) * rest / self.gained)} left"
         what = f"{self.titles[run.key]}, " + (
             f"epoch {progress.step} of {steps}" if isinstance(run, Run) else f"{progress.step}%"
         )
-        self.bar.update(self.task, completed=self.finished, description=f"{what}, about {left} left")
+        self.bar.update(self.task, completed=self.finished, description=f"{what}, {left}")
         if not self.console.is_terminal and time.monotonic() - self.printed > LINE_SECONDS:
             self.printed = time.monotonic()
-            self.console.print(f"[{self.finished} of {len(self.todo)} runs] {what}, about {left} left", soft_wrap=True)
+            self.console.print(f"[{self.finished} of {len(self.todo)} runs] {what}, {left}", soft_wrap=True)
 
 
 def clock(seconds: float) -> str:
