@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from frlcore.repro.store import Store
 from frlcore.training import Training
 
 torch.set_num_threads(1)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore Ctrl-C
 TINY = ("pgd", "frl-reweight+remargin-0.05")  # a parent and its child: 4 runs on the smoke edition
 
 
