@@ -96,9 +96,9 @@ def run(plan: Plan, tensors: list[Tensor], x: Tensor) -> Tensor:
         scale, shift = next(parts), next(parts)
         x = x.to(scale.dtype)
         h = F.relu_(torch.addcmul(shift, x, scale))
-        first = F.relu_(_convolve(block.first, parts, h, shifted=True))
+        first = _convolve(block.first, parts, h, norm_relu=True)
         out = _convolve(block.second, parts, first)
-        x = out.add_(x if block.shortcut is None else _convolve(block.shortcut, parts, h))
+        x = out + (x if block.shortcut is None else _convolve(block.shortcut, parts, h))
     if plan.final_norm:
         scale, shift = next(parts), next(parts)
         x = F.relu_(torch.addcmul(shift, x, scale))
@@ -163,16 +163,22 @@ def _convolution(
     return Layer("dense", stride, padding, *out, out_channels), [matrix, bias]
 
 
-def _convolve(layer: Layer, parts: Iterator[Tensor], x: Tensor, shifted: bool = False) -> Tensor:
-    """One convolution of `run`, `(N, H, W, C)` in and out, with its tensors taken from `parts`."""
+def _convolve(layer: Layer, parts: Iterator[Tensor], x: Tensor, norm_relu: bool = False) -> Tensor:
+    """One convolution of `run`, `(N, H, W, C)` in and out, with its tensors taken from `parts`.
+
+    With `norm_relu` a batch norm is folded in and a ReLU follows, in place and before any view is taken: of a tensor
+    changed through a view, autograd makes a copy on the way back.
+    """
     weight = next(parts)
     if layer.kind == "pointwise":
-        return x[:, :: layer.stride, :: layer.stride] @ weight
+        x = x[:, :: layer.stride, :: layer.stride]
+        return (x.reshape(-1, x.shape[3]) @ weight).view(*x.shape[:3], layer.channels)
     if layer.kind == "dense":
         out = torch.addmm(next(parts), x.flatten(1), weight)
-        return out.view(-1, layer.height, layer.width, layer.channels)
-    shift = next(parts) if shifted else None
-    return F.conv2d(x.permute(0, 3, 1, 2), weight, shift, layer.stride, layer.padding).permute(0, 2, 3, 1)
+        return (F.relu_(out) if norm_relu else out).view(-1, layer.height, layer.width, layer.channels)
+    shift = next(parts) if norm_relu else None
+    out = F.conv2d(x.permute(0, 3, 1, 2), weight, shift, layer.stride, layer.padding)
+    return (F.relu_(out) if norm_relu else out).permute(0, 2, 3, 1)
 
 
 @lru_cache

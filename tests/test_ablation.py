@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 
 from frlcore.classwise import interval, mcnemar
 from frlcore.errors import UserError
-from frlcore.repro import ablation, figures, plan, report
+from frlcore.repro import ablation, figures, plan, report, tables
 from frlcore.repro.store import Store, pack
 
-CLASSES, PER_CLASS, FOLDS = 10, 20, 5
+DIGITS = plan.EDITIONS["digits"]
+CLASSES, PER_CLASS, FOLDS = 10, 20, DIGITS.ablation_folds
 N = PER_CLASS * FOLDS
 TARGET = 8
 KINDS = ["standard", "boundary", "robust"]
@@ -26,14 +27,14 @@ def write(store: Store, method: str, clean_wrong: int, broken: int, others: int 
     Of every other class `others` images break under attack. On validation class c has a robust error of c / 10 at the
     end, and the other way round before.
     """
-    for fold in range(FOLDS):
+    for fold in range(DIGITS.folds):
         run = plan.run("digits", method, fold)
         label = np.repeat(np.arange(CLASSES), PER_CLASS).astype(np.uint8)
         place, mine = np.tile(np.arange(PER_CLASS), CLASSES), label == TARGET
         other = (label + 1) % CLASSES
         clean = np.where(mine & (place < clean_wrong), other, label)
         attacked = np.where(place < np.where(mine, clean_wrong + broken, others), other, label)
-        index = np.arange(len(label)) * FOLDS + fold
+        index = np.arange(len(label)) * DIGITS.folds + fold
         arrays = {"label": label, "clean": clean, "any": attacked, "last": clean, "index": index.astype(np.uint32)}
         one = {name: pack(np.asarray(a, np.uint32 if name == "index" else np.uint8)) for name, a in arrays.items()}
         by_class = np.arange(CLASSES) / 10
@@ -110,12 +111,12 @@ def test_the_claim_holds_where_it_was_built_in(found: report.Results) -> None:
 
 
 def test_every_part_of_the_claim_can_be_contradicted(empty: Store) -> None:
-    write(empty, "control", 12, 2)
+    write(empty, "control", 9, 1)
     for method in plan.ABLATION:  # weights: boundary error up, the others down; margins: all up
-        write(empty, method, *((2, 8) if method.startswith("weight") else (15, 5)))
+        write(empty, method, *((0, 6) if method.startswith("weight") else (14, 6)))
     found, target = ablation.gather("digits", store=empty)
     judged = ablation.judge(found, target)
-    assert judged.difference.tolist() == pytest.approx([30, -50, -20, 15, 30, 15])
+    assert judged.difference.tolist() == pytest.approx([25, -45, -20, 25, 50, 25])
     assert judged.verdict.tolist() == ["contradicted"] * 6
     assert "contradicted here in several parts" in ablation.in_words(judged)
 
@@ -193,3 +194,10 @@ def test_the_figure_has_a_panel_for_each_group_and_labels_on_its_lines(found: re
 def test_every_edition_of_the_book_has_its_class(name: str) -> None:
     run = plan.run(name, "margin-2.5")
     assert run.policy_settings["index"] == plan._class(plan.edition(name), plan.edition(name).ablation_class)
+
+
+def test_the_ablation_runs_on_its_own_number_of_folds_and_says_so(store: Store) -> None:
+    assert {run.fold for run in plan.runs("figure3", "digits")} == set(range(FOLDS))
+    assert {run.fold for run in plan.runs("table2", "digits")} == set(range(DIGITS.folds))
+    assert {run.fold for run in plan.runs("figure3", "laptop")} == {0}
+    assert f"({FOLDS} of {DIGITS.folds} folds)" in tables.banner(ablation.gather("digits", store=store)[0]).data

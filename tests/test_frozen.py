@@ -113,6 +113,25 @@ def test_later_changes_of_the_network_do_not_reach_the_copy(
     assert not torch.allclose(freeze(model, *shape[1:])(x), before, rtol=1e-2)
 
 
+def graph(result: Tensor) -> list[object]:
+    """All nodes that a backward pass from `result` goes through."""
+    todo, seen = [result.grad_fn], []
+    while todo:
+        node = todo.pop()
+        if node is not None and node not in seen:
+            seen.append(node)
+            todo.extend(parent for parent, _ in node.next_functions)
+    return seen
+
+
+def test_no_tensor_is_changed_through_a_view_which_would_cost_a_copy(
+    network: tuple[nn.Module, tuple[int, int, int]],
+) -> None:
+    model, shape = network
+    names = {type(node).__name__ for node in graph(freeze(model, *shape[1:])(torch.rand(2, *shape).requires_grad_()))}
+    assert "ReluBackward0" in names and not names & {"CopySlices", "AsStridedBackward0"}
+
+
 def test_no_weight_asks_for_a_gradient(network: tuple[nn.Module, tuple[int, int, int]]) -> None:
     model, shape = network
     model.zero_grad(set_to_none=True)
@@ -121,15 +140,7 @@ def test_no_weight_asks_for_a_gradient(network: tuple[nn.Module, tuple[int, int,
     assert not copy(x).requires_grad
     x.requires_grad_()
     logits = copy(x)
-    leaves, todo, seen = [], [logits.grad_fn], set()
-    while todo:
-        node = todo.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if hasattr(node, "variable"):
-            leaves.append(node.variable)
-        todo.extend(parent for parent, _ in node.next_functions)
+    leaves = [node.variable for node in graph(logits) if hasattr(node, "variable")]
     assert len(leaves) == 1 and leaves[0] is x  # the image is the only leaf of the graph
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
     assert model.training

@@ -135,10 +135,11 @@ def _run(ed: Edition, method: str, fold: int, seed: int) -> Run:
     return Run(training=training, start=start, policy="frl", policy_settings=settings, **where)
 
 
-def folds(ed: Edition, method: str) -> int:
-    """On how many folds, counted from the first, a method is run."""
+def folds(ed: Edition, plan: str, method: str) -> int:
+    """On how many folds, counted from the first, a plan needs a method."""
     few = {"autoattack": ed.autoattack.folds, "certify": ed.certification.folds}
-    return min(ed.tested, few.get(method.rpartition("+")[2], ed.tested))
+    most = ed.ablation_folds if plan.partition(":")[0] == "figure3" else ed.tested
+    return min(ed.tested, few.get(method.rpartition("+")[2], most))
 
 
 def _class(ed: Edition, name: str) -> int:
@@ -166,7 +167,7 @@ def _entries(plan: str, edition_name: str, seeds: int) -> list[tuple[str, Task]]
         ed = place(name, edition_name)
         for method in methods(name):
             for seed in range(seeds):
-                for fold in range(folds(ed, method)):
+                for fold in range(folds(ed, name, method)):
                     for title, task in _lineage(ed, method, fold, seed):
                         wanted.setdefault(task.key, (title, task))
     return list(wanted.values())

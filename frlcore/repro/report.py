@@ -51,7 +51,7 @@ def results(plan_name: str, edition: str = "digits", store: Store | None = None)
     for method in plan.methods(plan_name):
         records[method] = []
         while True:
-            runs = _runs(place, method, seed=len(records[method]))
+            runs = _runs(place, plan_name, method, seed=len(records[method]))
             if not all(store.done(run.key) for run in runs):
                 break
             folds = [Record(run, store.result(run.key) or {}, store.provenance(run.key)) for run in runs]
@@ -76,8 +76,8 @@ def fingerprint(editions: list[str], store: Store | None = None) -> str:
     return found.hexdigest()
 
 
-def _runs(edition: plan.Edition, method: str, seed: int) -> list[Task]:
-    return [plan.run(edition.name, method, fold, seed) for fold in range(plan.folds(edition, method))]
+def _runs(edition: plan.Edition, plan_name: str, method: str, seed: int) -> list[Task]:
+    return [plan.run(edition.name, method, fold, seed) for fold in range(plan.folds(edition, plan_name, method))]
 
 
 @dataclass(frozen=True, eq=False)

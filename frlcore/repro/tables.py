@@ -59,7 +59,8 @@ def banner(found: Results) -> Any:
     tested = "its own test split"
     if ed.folds > 1:
         whole = f"{ed.folds}-fold cross-validation, every image tested once"
-        tested = whole if ed.tested == ed.folds else f"{ed.tested} of {ed.folds} folds"
+        run = len(found.records[found.present[0]][0])
+        tested = whole if run == ed.folds else f"{run} of {ed.folds} folds"
     waiting = f" Not yet run: {len(found.missing)} of {len(found.records)} methods." if found.missing else ""
     theirs = "**not** the paper's data" if ed.dataset.startswith("digits") else "the paper's data set"
     k = f"{ed.test.eps * ed.unit:.3g}/{ed.unit}"
