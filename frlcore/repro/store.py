@@ -4,6 +4,7 @@
                                         means "done"
     <store>/<key>/provenance.json       seconds, machine, versions, commit: what may differ between two makings
     <store>/<key>/last.safetensors      weights after the last epoch; selected.safetensors: those validation chose
+    <store>/<key>/half.safetensors      published in place of last weights that are large: the same in half precision
     <store>/<key>/state.safetensors     all that training needs to go on, while it is unfinished
 
 Two places are read: the local store (`data/cache`, or the folder in FRL_STORE), and `data/runs`, the records that
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).resolve().parents[2]
 PUBLISHED = PROJECT / "data" / "runs"
 FORMAT = 1
+LARGE = 25 * 2**20  # bytes: larger weights are published in half precision, or not at all
 
 
 def default_store() -> Store:
@@ -116,11 +118,22 @@ class Store:
             state.unlink(missing_ok=True)
 
     def publish(self, key: str, weights: bool) -> None:
-        """Copy a finished run's records, and its last weights if asked, to the records published with the book."""
+        """Copy a finished run's records to those published with the book, and its last weights if asked.
+
+        Weights of more than `LARGE` bytes go in half precision, to be loaded but not to be trained on, so that a
+        fine-tune is what its key says wherever it is made; those that are too large even so stay behind.
+        """
         self.result(key)  # whole and unchanged, or it says so
-        for name in ("provenance.json", *["last.safetensors"] * weights, "result.json"):
+        target, last = self.published / key[:20], self.find(key, "last.safetensors")
+        if weights and last and last.stat().st_size > LARGE:
+            half = {name: t.half() if t.is_floating_point() else t for name, t in self.weights(key).items()}
+            if sum(t.nbytes for t in half.values()) <= LARGE:
+                self._save_tensors(target / "half.safetensors", half, {"key": key})
+        elif weights and last:
+            self._write(target / last.name, last.read_bytes())
+        for name in ("provenance.json", "result.json"):
             if path := self.find(key, name):
-                self._write(self.published / key[:20] / name, path.read_bytes())
+                self._write(target / name, path.read_bytes())
 
     def weights(self, key: str, name: str = "last") -> dict[str, Tensor]:
         """The weights "last" or "selected" of a finished run; UserError if they are missing."""
@@ -129,6 +142,13 @@ class Store:
             folder = (self.find(key, "result.json") or self.folder(key) / "result.json").parent
             raise UserError(f"the {name} weights of run {key[:12]} are missing; delete {folder} and run again")
         return _load_tensors(path, key)[0]
+
+    def any_weights(self, key: str) -> dict[str, Tensor]:
+        """The last weights of a finished run, or those published in half precision (as float32)."""
+        half = self.find(key, "half.safetensors")
+        if self.trained(key) or half is None:
+            return self.weights(key)
+        return {name: t.float() if t.is_floating_point() else t for name, t in _load_tensors(half, key)[0].items()}
 
     def save_state(self, key: str, checkpoint: Checkpoint) -> None:
         """Keep an unfinished run's checkpoint, replacing the one before."""
