@@ -46,7 +46,10 @@ from frlcore.settings import DataInfo, Training
 
 @dataclass
 class Checkpoint:
-    """All that training needs to go on after `epoch` finished epochs; `selected` are the weights validation chose."""
+    """All that training needs to go on after `epoch` finished epochs; `selected` are the weights validation chose.
+
+    `seconds` are those of the epochs so far, for whoever keeps the time; training itself does not.
+    """
 
     epoch: int
     model: dict[str, Tensor]
@@ -56,6 +59,7 @@ class Checkpoint:
     selected_epoch: int = -1
     selected_error: float = float("inf")
     history: list[dict[str, Any]] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
 
 
 def train(

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from frlcore.errors import UserError
-from frlcore.repro import cli, plan
+from frlcore.repro import cli, plan, worker
 from frlcore.repro.config import Run, canonical
 from frlcore.repro.engines import Progress, run_local, unfinished
 from frlcore.repro.store import PROJECT, Store
@@ -181,8 +181,25 @@ def test_stopping_after_every_epoch_ends_with_the_same_bytes(
         state = store.load_state(run.key)
         assert state is not None and state.epoch == 1 and not store.done(run.key)
         assert carry_out(run, store, device="cpu", after_step=lambda step: True)
-        assert store.provenance(run.key)["resumed_at_epoch"] == 1
+        made = store.provenance(run.key)  # the time of all epochs, whoever made them
+        assert made["resumed_at_epoch"] == 1 and len(made["epoch_seconds"]) == 2
+        assert made["seconds"] > sum(made["epoch_seconds"]) > state.seconds[0] == made["epoch_seconds"][0] > 0
     assert results(store, [parent, child]) == results(undisturbed, [parent, child])
+
+
+def test_weights_that_are_both_last_and_selected_are_tested_once(
+    store: Store, tiny_run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tests: list[Run] = []
+    test = worker._test
+    monkeypatch.setattr(worker, "_test", lambda run, *rest: tests.append(run) or test(run, *rest))
+    once, twice = tiny_run(), tiny_run(training={"epochs": 3, "lr": 1e-9})  # hardly moving: the first is as good
+    for run in (once, twice):
+        assert carry_out(run, store, device="cpu")
+    results = [store.result(run.key) or {} for run in (once, twice)]
+    assert [result["selected_epoch"] for result in results] == [1, 1]
+    assert tests.count(once) == 1 and tests.count(twice) == 2
+    assert results[0]["outcomes"].keys() == results[1]["outcomes"].keys() == {"last", "selected"}
 
 
 def test_a_kill_during_the_test_ends_with_the_same_bytes(

@@ -160,6 +160,7 @@ class Store:
             "selected_epoch": checkpoint.selected_epoch,
             "selected_error": checkpoint.selected_error if checkpoint.selected else None,
             "history": checkpoint.history,
+            "seconds": checkpoint.seconds,
         }
         self._save_tensors(
             self.folder(key) / "state.safetensors", tensors, {"key": key, "rest": canonical(rest).decode()}
@@ -184,6 +185,7 @@ class Store:
             selected_epoch=rest["selected_epoch"],
             selected_error=float("inf") if rest["selected_error"] is None else rest["selected_error"],
             history=rest["history"],
+            seconds=rest.get("seconds", []),
             **groups,
         )
 

@@ -7,6 +7,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -52,24 +53,28 @@ def carry_out(
         if run.start:
             model.load_state_dict(store.weights(run.start.key))
         policy = run.build_policy()
-        started, seconds = time.perf_counter(), []
+        resume = store.load_state(run.key)
+        seconds = list(resume.seconds) if resume else []
+        started = time.perf_counter() - sum(seconds)  # as if it had never stopped
 
         def keep(checkpoint: Checkpoint) -> bool:
-            store.save_state(run.key, checkpoint)
             seconds.append(round(time.perf_counter() - started - sum(seconds), 4))
+            store.save_state(run.key, replace(checkpoint, seconds=seconds))
             return after_step(checkpoint.epoch)
 
-        resume = store.load_state(run.key)
         last = train(model, splits, run.training, policy, seed=run.seed, resume=resume, after_epoch=keep)
         if last.epoch < run.training.epochs:
             return False
         weights = {"last": last.model, "selected": last.selected}
+        tested = {"last": _test(run, model, last.model, splits, where)}
+        same = last.selected_epoch == last.epoch
+        tested["selected"] = tested["last"] if same else _test(run, model, last.selected, splits, where)
         body = {
             "description": run.description,
             "classes": list(splits.info.classes),
             "history": last.history,
             "selected_epoch": last.selected_epoch,
-            "outcomes": {name: _test(run, model, w, splits, where) for name, w in weights.items()},
+            "outcomes": tested,
         }
         images = len(splits.train) // run.training.batch_size * run.training.batch_size * len(seconds)
         made = {
