@@ -175,7 +175,7 @@ class Results:
                         {
                             "method": plan.label(method), "seed": record.run.seed, "fold": record.run.fold,
                             "key": record.run.key[:12], "seconds": made.get("seconds"),
-                            "images/s": None if speed is None else round(speed),
+                            "images/s": round(speed) if speed else None,  # None: only the test was left to do
                             **{name: made.get(name) for name in ("device", "torch", "commit", "finished")},
                         }
                     )  # fmt: skip
