@@ -171,6 +171,14 @@ def test_history_has_a_row_per_epoch_and_class(found: report.Results) -> None:
     assert history[history.epoch == 2].w_nat.isna().all()  # nothing is trained after the last validation
 
 
+def test_the_last_epochs_moves_are_those_of_validation(found: report.Results) -> None:
+    fold = found.records["control"][0][2]
+    fold.result["history"][-1]["validation"]["standard"][3] -= 0.2
+    moves = tables.last_moves(found)
+    assert moves.loc["Control (multipliers 0)"].tolist() == ["0.4", "20.0 “3”"]  # one class of ten, one fold of five
+    assert moves.loc["PGD Adv. Training"].tolist() == ["0.0", "0.0 “0”"]
+
+
 def test_missing_runs_show_the_command(found: report.Results, tmp_path: Path) -> None:
     empty = report.results("table2", "cifar10", Store(tmp_path / "none", tmp_path / "none"))
     shown = tables.when_run(empty, ["pgd"], lambda: 1 / 0)

@@ -217,7 +217,7 @@ EDITIONS = {
             title="CIFAR-10 (laptop profile)",
             model="preact_narrow",
             base=Training("pgd", epochs=10, lr=0.1, milestones=(8,), **_LINF8),
-            fine_tune=Training("trades", epochs=3, lr=0.01, beta=1.0, select="worst robust", **_LINF8),
+            fine_tune=Training("trades", epochs=3, lr=0.01, milestones=(2,), beta=1.0, select="worst robust", **_LINF8),
             pace=Pace(18.0, "one core of a server CPU (measured)"),
             rate=1 / 6,  # at 2/3, as far as the paper's first 40 epochs go, classes took turns at 100% validation error
             variants={},

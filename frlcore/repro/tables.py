@@ -187,6 +187,25 @@ def discordant(found: Results, reference: str, verdict: str = "any") -> pd.DataF
     return frame
 
 
+def last_moves(found: Results, kind: str = "standard") -> pd.DataFrame:
+    """How far a class's validation error moved in the last epoch, in points: what an epoch more or less would change.
+
+    The mean over classes, folds and seeds, and the largest with its class.
+    """
+    rows = {}
+    for method in found.present:
+        moves = []
+        for _, run in found.history(method).groupby(["seed", "fold"]):
+            before, after = (run[run.epoch == run.epoch.max() - k].set_index("class")[kind] for k in (1, 0))
+            moves.append(100 * (after - before).abs())
+        together = pd.concat(moves, axis=1)
+        rows[plan.label(method)] = {
+            "Mean, points": f"{together.to_numpy().mean():.1f}",
+            "Largest, points": f"{together.max(axis=1).max():.1f} “{together.max(axis=1).idxmax()}”",
+        }
+    return pd.DataFrame(rows).T.rename_axis("Method")
+
+
 def terminal_classwise(found: Results, frame: pd.DataFrame) -> Group:
     """Errors of every class for a terminal, one block per kind, one column per method (Figure 1, Tables 1 and 4)."""
     blocks = []
