@@ -126,7 +126,7 @@ def book(
     begin = time.monotonic()
     if smoke and edition:
         raise UserError("--smoke builds an edition of its own: leave out --edition")
-    editions = ["smoke", "cifar10"] if smoke else edition or ["digits", "laptop", "cifar10"]
+    editions = edition or ["smoke" if smoke else "digits", "laptop", "cifar10"]
     pages.pages(editions)  # what is wrong with the editions or the notebooks is said before minutes of training
     if not {"digits", "smoke"} & set(editions):
         raise UserError("the book's prose refers to the digits edition: add --edition digits")
