@@ -7,6 +7,7 @@ None normalises its input: radii stay in pixel units.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -73,11 +74,10 @@ class PreActResNet(nn.Module):
         return self.head(h.mean((2, 3)))
 
 
-def preact_resnet18(num_classes: int = 10, in_channels: int = 3) -> PreActResNet:
-    """PreActResNet-18, 11.17 M parameters (Sec. 5.1)."""
-    return PreActResNet(
-        stem=64, widths=(64, 128, 256, 512), blocks=2, num_classes=num_classes, in_channels=in_channels
-    )
+def preact_resnet18(num_classes: int = 10, in_channels: int = 3, width: int = 64) -> PreActResNet:
+    """PreActResNet-18, 11.17 M parameters at its own width of 64 channels (Sec. 5.1)."""
+    widths = (width, 2 * width, 4 * width, 8 * width)
+    return PreActResNet(stem=width, widths=widths, blocks=2, num_classes=num_classes, in_channels=in_channels)
 
 
 def wrn28_10(num_classes: int = 10, in_channels: int = 3) -> PreActResNet:
@@ -114,7 +114,16 @@ def mlp(features: int, hidden: int, num_classes: int = 2) -> nn.Sequential:
     return nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, num_classes))
 
 
-IMAGE_MODELS = dict(zip(MODELS, (preact_resnet18, wrn28_10, preact_small, preact_narrow, preact_wide), strict=True))
+IMAGE_MODELS = dict(
+    zip(
+        MODELS,
+        (
+            preact_resnet18, wrn28_10, preact_small, preact_narrow, preact_wide,
+            partial(preact_resnet18, width=32), partial(preact_resnet18, width=16),
+        ),
+        strict=True,
+    )
+)  # fmt: skip
 
 
 def build(name: str, *, num_classes: int, in_channels: int, seed: int) -> nn.Module:

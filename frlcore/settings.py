@@ -13,7 +13,11 @@ NORMS = ("linf", "l2")
 OBJECTIVES = ("natural", "noise", "pgd", "trades")
 SELECT = ("average standard", "average robust", "worst robust")
 AUGMENTS = ("none", "crop", "crop_flip")
-MODELS = ("preact_resnet18", "wrn28_10", "preact_small", "preact_narrow", "preact_wide")
+SCHEDULES = ("warm-up", "linear")
+MODELS = (
+    "preact_resnet18", "wrn28_10", "preact_small", "preact_narrow", "preact_wide",
+    "preact_resnet18_half", "preact_resnet18_quarter",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ class Training:
 
     objective: str
     epochs: int
-    lr: float
+    lr: float  # with a schedule, its peak
     milestones: tuple[int, ...] = ()  # the learning rate falls to a tenth after each of these epochs
     batch_size: int = 128
     momentum: float = 0.9
@@ -111,6 +115,7 @@ class Training:
     validation_steps: int = 10
     sigma: float | None = None  # "noise": standard deviation of the Gaussian noise
     select: str = "average robust"  # which validation error chooses the "selected" checkpoint
+    schedule: str | None = None  # "warm-up": rises over the first epoch; "linear": then falls to 0 instead of by tenths
 
     def __post_init__(self) -> None:
         for name, known in (("objective", OBJECTIVES), ("norm", NORMS), ("select", SELECT)):
@@ -121,10 +126,20 @@ class Training:
                 raise UserError(f"{name} must be positive, got {getattr(self, name)}")
         if (self.objective == "noise") != (self.sigma is not None) or (self.sigma is not None and not self.sigma > 0):
             raise UserError(f"sigma is the noise of the objective 'noise', a positive number, got {self.sigma}")
+        if self.schedule not in (None, *SCHEDULES):
+            raise UserError(f"unknown schedule '{self.schedule}'; known: {', '.join(SCHEDULES)}, or none")
+        if self.schedule == "linear" and self.milestones:
+            raise UserError(f"the schedule 'linear' has no milestones, got {self.milestones}")
 
-    def decay(self, epoch: int) -> float:
-        """The learning rate of an epoch (counted from 0) relative to the first one."""
-        return 0.1 ** sum(epoch >= m for m in self.milestones)
+    def decay(self, time: float) -> float:
+        """How far the learning rate has fallen after `time` epochs, as a factor of its highest value."""
+        if self.schedule == "linear":
+            return min(1.0, (self.epochs - time) / max(self.epochs - 1, 1))
+        return 0.1 ** sum(time >= m for m in self.milestones)
+
+    def rate(self, time: float) -> float:
+        """The learning rate after `time` epochs: what has not fallen, and under a schedule not before it has risen."""
+        return self.lr * self.decay(time) * (min(1.0, time) if self.schedule else 1.0)
 
     @property
     def validation_attack(self) -> Attack:

@@ -133,14 +133,14 @@ def train_epoch(
         torch.as_tensor(v, dtype=torch.float32, device=device)
         for v in (settings.w_nat, settings.w_bndy, settings.margin)
     )
-    for group in optimizer.param_groups:
-        group["lr"] = training.lr * training.decay(epoch)
     order = torch.randperm(len(split.labels), generator=generator, device=device)
     batches = order.split(training.batch_size)[: len(order) // training.batch_size]
     total = torch.zeros((), device=device)  # stays on the device: one copy to the host an epoch
     model.train()
     with arithmetic(device, tf32=True, benchmark=True):
-        for index in batches:
+        for step, index in enumerate(batches):
+            for group in optimizer.param_groups:
+                group["lr"] = training.rate(epoch + (step + 0.5) / len(batches))
             y = split.labels[index]  # (B,)
             x = to_float(augment(split.images[index], info.augment, generator=generator), info.scale)  # (B, C, H, W)
             loss = batch_loss(model, x, y, training, w_nat[y], w_bndy[y], margin[y], generator)

@@ -27,7 +27,7 @@ ROOT = Path(config.__file__).parents[2]
 TRAINING_CHANGES: dict[str, Any] = {
     "objective": "natural", "epochs": 2, "lr": 0.06, "milestones": (1,), "batch_size": 64, "momentum": 0.8,
     "weight_decay": 1e-4, "eps": 0.2, "step_size": 0.1, "steps": 2, "norm": "l2", "beta": 2.0,
-    "batch_normalised": True, "validation_steps": 2, "select": "worst robust",
+    "batch_normalised": True, "validation_steps": 2, "select": "worst robust", "schedule": "warm-up",
 }  # fmt: skip
 TEST_CHANGES: dict[str, Any] = {"eps": 0.2, "step_size": 0.1, "steps": 2, "norm": "l2"}
 RUN_CHANGES: dict[str, Any] = {

@@ -19,6 +19,8 @@ def size(model: torch.nn.Module) -> int:
     "name, parameters",
     [
         ("preact_resnet18", 11.17e6),
+        ("preact_resnet18_half", 2_796_202),
+        ("preact_resnet18_quarter", 700_762),
         ("wrn28_10", 36.48e6),
         ("preact_small", 19_650),
         ("preact_narrow", 77_722),
@@ -35,6 +37,7 @@ def test_number_of_parameters(name: str, parameters: float) -> None:
     "name, shape, stages",
     [
         ("preact_resnet18", (2, 3, 32, 32), [(64, 32), (64, 32), (128, 16), (128, 16), (256, 8), (256, 8), (512, 4)]),
+        ("preact_resnet18_quarter", (2, 3, 32, 32), [(16, 32), (16, 32), (32, 16), (32, 16), (64, 8)]),
         ("wrn28_10", (2, 3, 32, 32), [(160, 32)] * 4 + [(320, 16)] * 4 + [(640, 8)] * 4),
         ("preact_small", (2, 1, 8, 8), [(8, 8), (16, 4), (32, 2)]),
         ("preact_narrow", (2, 3, 32, 32), [(16, 32), (32, 16), (64, 8)]),

@@ -72,6 +72,18 @@ def test_a_check_comes_after_the_run_it_tests() -> None:
     assert attacked.settings["eps"] == plan.edition("digits").test.eps
 
 
+def test_on_two_cores_adversarial_training_goes_on_from_the_natural_model() -> None:
+    natural = plan.run("laptop", "natural")
+    assert natural.start is None and plan.run("digits", "pgd").start is None
+    for method in ("pgd", "trades-1", "trades-6"):
+        assert plan.run("laptop", method).start == natural
+    assert plan.run("laptop", "control").start == plan.run("laptop", "pgd")
+    titles = [title.partition(": ")[2] for title in plan.titles("algorithm1", "laptop").values()]
+    assert [title.partition(",")[0] for title in titles[:3]] == [
+        "Natural Training", "PGD Adv. Training", "Control (multipliers 0)",
+    ]  # fmt: skip
+
+
 def test_the_ablation_treats_one_class_and_names_it() -> None:
     for method, settings in plan.ABLATION.items():
         run = plan.run("cifar10", method)

@@ -235,6 +235,32 @@ def test_learning_rate_and_policy_rate_fall_at_the_milestones(few: Splits, monke
     assert decays == pytest.approx([1, 0.1, 0.1, 0.01, 0.01])
 
 
+def test_a_schedule_rises_over_the_first_epoch_and_falls_after_it(
+    few: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = []
+    step = torch.optim.SGD.step
+    monkeypatch.setattr(
+        torch.optim.SGD, "step", lambda self, *a: (rates.append(self.param_groups[0]["lr"]), step(self, *a))[1]
+    )
+    half = len(few.train) // 2
+    how = replace(BRIEF, objective="natural", epochs=3, lr=0.4, batch_size=half)  # two steps an epoch
+    fit(few, replace(how, schedule="linear"))
+    assert rates == pytest.approx([0.1, 0.3, 0.35, 0.25, 0.15, 0.05])  # 0.4 times 1/4, 3/4; 7/8, 5/8, 3/8, 1/8
+    rates.clear()
+    fit(few, replace(how, schedule="warm-up", milestones=(2,)))
+    assert rates == pytest.approx([0.1, 0.3, 0.4, 0.4, 0.04, 0.04])
+
+
+def test_a_linear_schedule_tells_policies_how_far_the_rate_has_fallen() -> None:
+    how = Training("trades", epochs=5, lr=0.1, schedule="linear")
+    assert [how.decay(epoch) for epoch in range(5)] == pytest.approx([1, 1, 0.75, 0.5, 0.25])
+    with pytest.raises(UserError, match="'linear' has no milestones"):
+        replace(how, milestones=(2,))
+    with pytest.raises(UserError, match="unknown schedule 'cosine'; known: warm-up, linear"):
+        replace(how, schedule="cosine")
+
+
 def test_the_optimiser_is_sgd_with_momentum_and_weight_decay(few: Splits) -> None:
     """One step by hand on the last bias: v = g + wd w; w -= lr v; then v = mu v + g + wd w."""
     how = Training("natural", 1, lr=0.1, batch_size=70, momentum=0.8, weight_decay=0.05)

@@ -113,7 +113,8 @@ def _run(ed: Edition, method: str, fold: int, seed: int) -> Run:
     where = {"dataset": ed.dataset, "model": ed.model, "test": ed.test, "seed": seed, "fold": fold, "folds": ed.folds}
     if method in BASES:
         changes: dict[str, Any] = BASES[method]
-        return Run(training=replace(ed.base, **changes), **where)
+        natural = _run(ed, "natural", fold, seed) if ed.natural_start and method != "natural" else None
+        return Run(training=replace(ed.base, **changes), start=natural, **where)
     if method in SIGMAS:
         noise = replace(ed.base, objective="noise", sigma=SIGMAS[method], select="average standard")
         return Run(training=noise, **where)
@@ -179,7 +180,7 @@ def _lineage(ed: Edition, method: str, fold: int, seed: int) -> Iterator[tuple[s
     if isinstance(task, Check):
         yield from _lineage(ed, method.rpartition("+")[0], fold, seed)
     elif task.start:
-        yield from _lineage(ed, "pgd", fold, seed)
+        yield from _lineage(ed, "natural" if method in BASES else "pgd", fold, seed)
     yield f"{ed.title}: {label(method)}, fold {fold + 1} of {ed.folds}, seed {seed}", task
 
 
