@@ -91,6 +91,16 @@ def test_autoattack_breaks_at_least_what_was_broken_clean(store: Store, tiny_run
     assert (found["autoattack"] != found["label"]).mean() >= wrong.mean()
 
 
+def test_autoattack_takes_as_many_images_of_each_class(store: Store, tiny_run: Make) -> None:
+    run = tiny_run()
+    check = Check(run, "autoattack", {"eps": 0.1, "norm": "linf", "per_class": 2, "queries": 10})
+    assert run_local([run, check], store, workers=1, device="cpu") == 0
+    found, test = outcomes(store, check), data.load("digits", fold=0, folds=4).test
+    assert np.bincount(found["label"]).tolist() == [2] * 10
+    first = [position for c in range(10) for position in np.flatnonzero(test.labels.numpy() == c)[:2]]
+    assert found["index"].tolist() == test.index[sorted(first)].tolist()
+
+
 def test_a_check_without_its_run_says_what_to_do(store: Store, noisy: Run) -> None:
     with pytest.raises(UserError, match="last weights of run .* are missing"):
         carry_out(Check(noisy, "certify", SMOOTHING), store, device="cpu")

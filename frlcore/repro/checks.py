@@ -6,7 +6,8 @@ Every portion draws its random numbers from a generator of its own, so the resul
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +31,7 @@ def carry_out_check(
     settings = check.settings
     certifying = check.kind == "certify"
     size = max(1, -(-DRAWS // settings["n"])) if certifying else ATTACKED
-    order = torch.arange(0, len(splits.test), settings["every"])
+    order = _chosen(splits.test.labels.cpu(), settings)
     portions = order.split(size)
     parts = store.load_part(check.key)
     begin = int(parts.pop("portions", torch.tensor(0)))
@@ -46,6 +47,14 @@ def carry_out_check(
     found["label"] = splits.test.labels[order].cpu().numpy().astype(np.uint8)
     found["index"] = splits.test.index[order].cpu().numpy().astype(np.uint32)
     return found
+
+
+def _chosen(labels: Tensor, settings: Mapping[str, Any]) -> Tensor:
+    """Positions of the images that are checked: the first `per_class` of each class, or every k-th."""
+    if "per_class" not in settings:
+        return torch.arange(0, len(labels), settings["every"])
+    first = [(labels == label).nonzero().squeeze(1)[: settings["per_class"]] for label in labels.unique()]
+    return torch.cat(first).sort().values
 
 
 def _certify(check: Check, model: nn.Module, x: Tensor, number: int) -> dict[str, Tensor]:

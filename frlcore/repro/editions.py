@@ -37,11 +37,15 @@ STANDARD_QUERIES = 5000  # of Square, the attack without gradients in AutoAttack
 
 @dataclass(frozen=True)
 class StrongAttack:
-    """How AutoAttack is run: on how many folds, on every k-th image, and with how many queries of its Square part."""
+    """How AutoAttack is run: on how many folds, on which images, and with how many queries of its Square part.
+
+    The images are every k-th one, or with `per_class` the first so many of each class.
+    """
 
     folds: int = 1
     every: int = 1
     queries: int = STANDARD_QUERIES
+    per_class: int | None = None
 
 
 @dataclass(frozen=True)
@@ -226,7 +230,7 @@ EDITIONS = {
             pace=Pace(18.0, "one core of a server CPU (measured)"),
             rate=1 / 6,
             certification=Certification(n=1000, every=20),
-            autoattack=StrongAttack(every=10, queries=1000),
+            autoattack=StrongAttack(per_class=100, queries=1000),
             variants={},
         ),
     )

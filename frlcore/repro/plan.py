@@ -103,8 +103,9 @@ def run(name: str, method: str, fold: int = 0, seed: int = 0) -> Task:
     if not check:
         return trained
     if check == "autoattack":
-        strong = {"every": ed.autoattack.every, "queries": ed.autoattack.queries}
-        return Check(trained, check, {"eps": ed.test.eps, "norm": ed.test.norm, **strong})
+        how = ed.autoattack
+        images = {"per_class": how.per_class} if how.per_class else {"every": how.every}
+        return Check(trained, check, {"eps": ed.test.eps, "norm": ed.test.norm, **images, "queries": how.queries})
     how = {name: value for name, value in asdict(ed.certification).items() if name != "folds"}
     return Check(trained, check, {"sigma": SIGMAS[base], **how})
 
