@@ -18,13 +18,14 @@ from frlcore.errors import UserError
 from frlcore.repro import cli, plan
 from frlcore.repro.config import Run
 from frlcore.repro.store import PROJECT, Store
+from frlcore.repro.worker import carry_out
 
 OPTIONS = {
     "run": [
         "PLAN", "--edition", "--seeds", "--workers", "--threads", "--device", "--time-limit", "table2", "90s",
     ],
     "status": ["--edition", "--seeds"],
-    "publish": ["PLAN", "--edition", "--seeds", "data/runs"],
+    "publish": ["PLAN", "--edition", "--seeds", "--unfinished", "data/runs"],
     "show": ["PLAN", "--edition", "--csv", "figure1"],
     "book": ["--edition", "--seeds", "--workers", "--smoke"],
     "fit": ["PATH", "--eps", "--tau", "--size", "--variant", "--out"],
@@ -155,6 +156,28 @@ def test_publishing_copies_finished_records_and_the_weights_others_need(
     path.write_bytes(path.read_bytes().replace(b"digits", b"digitz"))
     assert frl("publish", "tiny", "--edition", "smoke").status == 2
     assert fresh.result(child.key) is not None  # what was published stays as it was
+
+
+def test_an_unfinished_run_handed_on_ends_elsewhere_as_if_it_had_never_moved(
+    frl: Command, store: Store, undisturbed: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = plan.run("smoke", "pgd")
+    monkeypatch.setitem(plan.PLANS, "tiny", ("pgd",))
+    monkeypatch.setattr(cli, "default_store", lambda: store)
+    assert not carry_out(run, store, device="cpu", after_step=lambda epoch: True)
+    ended = frl("publish", "tiny", "--edition", "smoke", "--unfinished")
+    assert ended.status == 0 and "Published 0 of 2" in ended.out and "Handed on 1 unfinished runs" in ended.out
+    elsewhere = Store(store.root.parent / "elsewhere", store.published)
+    state = elsewhere.load_state(run.key)
+    assert state is not None and state.epoch == 1 and not elsewhere.done(run.key)
+    assert carry_out(run, elsewhere, device="cpu")
+    assert (elsewhere.folder(run.key) / "result.json").read_bytes() == (
+        undisturbed.folder(run.key) / "result.json"
+    ).read_bytes()
+    elsewhere.publish(run.key, weights=True)
+    assert {path.name for path in (store.published / run.key[:20]).iterdir()} == {
+        "result.json", "provenance.json", "last.safetensors",
+    }  # fmt: skip
 
 
 # -------------------------------------------------------------------------------------------------------- bad input

@@ -10,7 +10,8 @@ import pytest
 from frlcore.repro import plan
 from frlcore.repro.store import PUBLISHED, Store
 
-FOLDERS = sorted(path for path in PUBLISHED.iterdir() if path.is_dir()) if PUBLISHED.is_dir() else []
+FOLDERS = sorted(path.parent for path in PUBLISHED.glob("*/result.json"))
+UNFINISHED = sorted(path.parent for path in PUBLISHED.glob("*/state.safetensors"))
 EDITIONS = [name for name, edition in plan.EDITIONS.items() if not edition.dataset.startswith("digits")]
 
 
@@ -42,3 +43,11 @@ def test_a_published_record_says_what_made_it(folder: Path) -> None:
     assert {"device", "torch", "python", "commit", "seconds", "finished"} <= set(made)
     assert not made["commit"].endswith("-dirty")
     assert "/" not in "".join(str(value) for value in made.values())
+
+
+@pytest.mark.parametrize("folder", UNFINISHED, ids=lambda path: path.name)
+def test_an_unfinished_run_that_was_handed_on_can_go_on(folder: Path, known: dict[str, str], tmp_path: Path) -> None:
+    (key,) = (key for key in known if key.startswith(folder.name))
+    state = Store(tmp_path).load_state(key)
+    assert state is not None and state.epoch > 0
+    assert [path.name for path in folder.iterdir()] == ["state.safetensors"]

@@ -69,7 +69,12 @@ def status(edition: EditionOption = "digits", seeds: SeedsOption = 1) -> None:
 
 
 @app.command()
-def publish(plan: PlanArgument = "all", edition: EditionOption = "laptop", seeds: SeedsOption = 1) -> None:
+def publish(
+    plan: PlanArgument = "all",
+    edition: EditionOption = "laptop",
+    seeds: SeedsOption = 1,
+    unfinished: Annotated[bool, typer.Option(help="Checkpoints of unfinished runs, too, to go on elsewhere.")] = False,
+) -> None:
     """Copy PLAN's finished records to data/runs, where they are part of the book, and weights that others need."""
     store, needed = default_store(), plans.runs(plan, edition, seeds)
     starts = {one.start.key for one in needed if one.start}
@@ -77,6 +82,9 @@ def publish(plan: PlanArgument = "all", edition: EditionOption = "laptop", seeds
     for one in finished:
         store.publish(one.key, weights=one.key in starts)
     out.print(f"Published {len(finished)} of {len(needed)} runs in {store.published}", soft_wrap=True, markup=False)
+    if unfinished:
+        handed = sum(store.hand_on(one.key) for one in needed if not store.done(one.key))
+        out.print(f"Handed on {handed} unfinished runs: `frl run` goes on with them from here")
 
 
 @app.command()

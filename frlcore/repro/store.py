@@ -5,7 +5,7 @@
     <store>/<key>/provenance.json       seconds, machine, versions, commit: what may differ between two makings
     <store>/<key>/last.safetensors      weights after the last epoch; selected.safetensors: those validation chose
     <store>/<key>/half.safetensors      published in place of last weights that are large: the same in half precision
-    <store>/<key>/state.safetensors     all that training needs to go on, while it is unfinished
+    <store>/<key>/state.safetensors     all that training needs to go on, while it is unfinished; published if asked
 
 Two places are read: the local store (`data/cache`, or the folder in FRL_STORE), and `data/runs`, the records that
 are published with the book. Only the local store is written.
@@ -134,6 +134,18 @@ class Store:
         for name in ("provenance.json", "result.json"):
             if path := self.find(key, name):
                 self._write(target / name, path.read_bytes())
+        (target / "state.safetensors").unlink(missing_ok=True)
+
+    def hand_on(self, key: str) -> bool:
+        """Copy an unfinished run's checkpoint to the published records, so that it can go on elsewhere; False if none.
+
+        `publish` takes it away again when the run is done.
+        """
+        state = self.folder(key) / "state.safetensors"
+        if not state.is_file():
+            return False
+        self._write(self.published / key[:20] / state.name, state.read_bytes())
+        return True
 
     def weights(self, key: str, name: str = "last") -> dict[str, Tensor]:
         """The weights "last" or "selected" of a finished run; UserError if they are missing."""
@@ -170,8 +182,8 @@ class Store:
         """The checkpoint of an unfinished run; None if it has not begun."""
         from frlcore.training import Checkpoint
 
-        path = self.folder(key) / "state.safetensors"
-        if not path.is_file():
+        path = self.find(key, "state.safetensors")
+        if path is None:
             return None
         tensors, metadata = _load_tensors(path, key)
         rest = json.loads(metadata["rest"])
@@ -195,8 +207,8 @@ class Store:
 
     def load_part(self, key: str) -> dict[str, Tensor]:
         """What an unfinished check had so far; {} if it has not begun."""
-        path = self.folder(key) / "state.safetensors"
-        return _load_tensors(path, key)[0] if path.is_file() else {}
+        path = self.find(key, "state.safetensors")
+        return _load_tensors(path, key)[0] if path else {}
 
     @contextmanager
     def lock(self, key: str, deadline: float | None = None) -> Iterator[bool]:
