@@ -13,7 +13,7 @@ The weight is the coefficient of class i's error in the Lagrangian of Eq. 9, tim
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -22,6 +22,22 @@ from frlcore.errors import UserError
 
 VARIANTS = ("reweight", "remargin", "reweight+remargin")
 RULES = ("paper", "code")
+CAP = 2.0  # of a radius, in units of eps, under the paper's rule: 16/255 beside 8/255
+
+
+class Released(NamedTuple):
+    """What the released code sets by itself: `bound` of each kind's multipliers, `rate` and `cap` of the margin."""
+
+    bound: float
+    rate: float
+    cap: float
+
+
+RELEASED = {
+    "reweight": Released(0.5, 0.2, 3.0),  # as in the file that has both; no margin moves
+    "remargin": Released(0.3, 0.1, 2.5),
+    "reweight+remargin": Released(0.5, 0.2, 3.0),
+}
 
 
 @dataclass(frozen=True)
@@ -42,7 +58,8 @@ class Policy(Protocol):
         """What the next epoch uses."""
 
     def update(self, errors: ClassErrors, decay: float) -> None:
-        """See the validation errors; `decay` is the learning rate of the model relative to its first value."""
+        """See the validation errors; `decay` is the learning rate of the model relative to its first value
+        (`Training.policy_decay`)."""
 
 
 def class_weights(phi: np.ndarray) -> np.ndarray:
@@ -129,11 +146,12 @@ class FRL:
     `max_margin` times eps (the paper: 16/255 = 2 x 8/255).
 
     `rule="code"`: the released code. Boundary rate 2 alpha, multipliers rescaled so that each kind sums to at most
-    0.5 (0.3 for Remargin alone), m_i += 0.2 (R_bndy,i - R_bndy - tau2), eps_i = eps clip(exp(2 m_i), 0.98,
-    max_margin). The multipliers' rate falls to half where the learning rate falls to a tenth, the margin's never.
+    0.5, m_i += 0.2 (R_bndy,i - R_bndy - tau2), eps_i = eps clip(exp(2 m_i), 0.98, max_margin) with a `max_margin` of 3;
+    for Remargin alone 0.3, 0.1 and 2.5. The multipliers' rate falls to half where `decay` falls to a tenth, the
+    margin's never. What the rule changes outside of a policy are settings of the training (`settings.RELEASED`).
 
-    Errors are fractions; `R` is the mean over the classes. Raises UserError for an unknown variant or rule or a
-    setting that is not positive.
+    `max_margin=None` takes the rule's own cap. Errors are fractions; `R` is the mean over the classes. Raises UserError
+    for an unknown variant or rule or a setting that is not positive.
     """
 
     classes: int
@@ -142,7 +160,7 @@ class FRL:
     rule: str = "paper"
     alpha: float = 0.05
     alpha_margin: float = 0.05
-    max_margin: float = 2.0
+    max_margin: float | None = None
     state: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -151,6 +169,8 @@ class FRL:
         if self.rule not in RULES:
             raise UserError(f"unknown rule '{self.rule}'; known: {', '.join(RULES)}")
         _positive(tau=self.tau, alpha=self.alpha, alpha_margin=self.alpha_margin)
+        if self.max_margin is None:
+            self.max_margin = CAP if self.rule == "paper" else RELEASED[self.variant].cap
         if not self.max_margin >= 1:
             raise UserError(f"max_margin is a multiple of eps and at least 1, got {self.max_margin}")
         for name in ("phi_nat", "phi_bndy", "log_margin"):
@@ -177,12 +197,12 @@ class FRL:
             grown = self.state["log_margin"] + decay * self.alpha_margin * (errors.boundary - self.tau)  # Eq. 11
             self.state["log_margin"] = np.minimum(grown, np.log(self.max_margin))
         elif remargin:
-            self.state["log_margin"] = self.state["log_margin"] + 0.2 * excess_bndy
+            self.state["log_margin"] = self.state["log_margin"] + RELEASED[self.variant].rate * excess_bndy
 
     def _phi(self, phi: np.ndarray) -> np.ndarray:
         if self.rule == "paper":
             return np.maximum(phi, 0.0)
-        return _limit_sum(np.maximum(phi, 0.0), 0.3 if self.variant == "remargin" else 0.5)
+        return _limit_sum(np.maximum(phi, 0.0), RELEASED[self.variant].bound)
 
 
 POLICIES = {"uniform": Uniform, "one_class": OneClass, "baseline_reweight": BaselineReweight, "frl": FRL}

@@ -116,6 +116,8 @@ class Training:
     sigma: float | None = None  # "noise": standard deviation of the Gaussian noise
     select: str = "average robust"  # which validation error chooses the "selected" checkpoint
     schedule: str | None = None  # "warm-up": rises over the first epoch; "linear": then falls to 0 instead of by tenths
+    largest_step: bool | None = None  # step_size grows with the largest margin in the batch, the same for every class
+    rates_early: int | None = None  # so many updates before the learning rate do the policy's rates fall
 
     def __post_init__(self) -> None:
         for name, known in (("objective", OBJECTIVES), ("norm", NORMS), ("select", SELECT)):
@@ -124,6 +126,9 @@ class Training:
         for name in ("epochs", "lr", "batch_size", "eps", "step_size", "steps", "beta", "validation_steps"):
             if not getattr(self, name) > 0:
                 raise UserError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("largest_step", "rates_early"):
+            if (value := getattr(self, name)) is not None and not value > 0:
+                raise UserError(f"{name} is None where it is not wanted, else positive, got {value}")
         if (self.objective == "noise") != (self.sigma is not None) or (self.sigma is not None and not self.sigma > 0):
             raise UserError(f"sigma is the noise of the objective 'noise', a positive number, got {self.sigma}")
         if self.schedule not in (None, *SCHEDULES):
@@ -141,6 +146,15 @@ class Training:
         """The learning rate after `time` epochs: what has not fallen, and under a schedule not before it has risen."""
         return self.lr * self.decay(time) * (min(1.0, time) if self.schedule else 1.0)
 
+    def policy_decay(self, epoch: int) -> float:
+        """`decay` as the policy's update before an epoch sees it."""
+        return self.decay(epoch + (self.rates_early or 0))
+
     @property
     def validation_attack(self) -> Attack:
         return Attack(self.eps, self.step_size, self.validation_steps, self.norm)
+
+
+# What the released code does beside the rule of its policy, for Reweight+Remargin: both losses over the batch's sum of
+# weights, steps of a quarter of the batch's largest radius, and rates that fall before the 40th update, not after it.
+RELEASED = {"batch_normalised": True, "largest_step": True, "rates_early": 1}

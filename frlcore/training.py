@@ -99,7 +99,7 @@ def train(
         batch_loss(smaller, x, y, training, *torch.ones(3, count, device=x.device), generator=None).backward()
 
     for epoch in range(state.epoch, training.epochs):
-        policy.update(_validate(model, splits, training, state, seed), training.decay(epoch))
+        policy.update(_validate(model, splits, training, state, seed), training.policy_decay(epoch))
         settings = policy.settings()
         work = partial(
             train_epoch, network, splits.train, splits.info, training, settings, optimizer, epoch=epoch, seed=seed
@@ -175,8 +175,9 @@ def batch_loss(
     if training.objective == "noise":
         noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
         return mean(w_nat, F.cross_entropy(model(x + training.sigma * noise), y, reduction="none"))
+    longest = margin.max().expand_as(margin) if training.largest_step else margin
     x_adv = pgd(
-        attack_copy(model, *x.shape[2:]), x, y, eps=training.eps * margin, step_size=training.step_size * margin,
+        attack_copy(model, *x.shape[2:]), x, y, eps=training.eps * margin, step_size=training.step_size * longest,
         steps=training.steps, norm=training.norm, loss="ce" if training.objective == "pgd" else "kl",
         generator=generator,
     )  # fmt: skip

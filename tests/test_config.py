@@ -28,6 +28,7 @@ TRAINING_CHANGES: dict[str, Any] = {
     "objective": "natural", "epochs": 2, "lr": 0.06, "milestones": (1,), "batch_size": 64, "momentum": 0.8,
     "weight_decay": 1e-4, "eps": 0.2, "step_size": 0.1, "steps": 2, "norm": "l2", "beta": 2.0,
     "batch_normalised": True, "validation_steps": 2, "select": "worst robust", "schedule": "warm-up",
+    "largest_step": True, "rates_early": 1,
 }  # fmt: skip
 TEST_CHANGES: dict[str, Any] = {"eps": 0.2, "step_size": 0.1, "steps": 2, "norm": "l2"}
 RUN_CHANGES: dict[str, Any] = {
@@ -156,6 +157,7 @@ def test_canonical_json_is_the_same_for_equal_values_and_holds_no_nan() -> None:
         ({"training": {"norm": "l1"}}, ["l1", "linf"]),
         ({"training": {"select": "best"}}, ["best", "worst robust"]),
         *(({"training": {name: 0}}, [name, "positive", "0"]) for name in ("eps", "step_size", "steps", "epochs", "lr")),
+        *(({"training": {name: 0}}, [name, "positive", "0"]) for name in ("largest_step", "rates_early")),
         ({"training": {"eps": -0.1}}, ["eps", "-0.1"]),
         ({"training": {"lr": float("nan")}}, ["lr", "nan"]),
     ],

@@ -148,8 +148,11 @@ def test_what_sets_the_methods_apart() -> None:
         settings = runs[method].policy_settings
         assert (settings["variant"], str(settings["tau"])) == (variant, tau)
         assert settings["rule"] == ("code" if code else "paper")
-        assert runs[method].training.batch_normalised is bool(code)
-        assert settings["max_margin"] == plan.edition("digits").max_margin
+        how = runs[method].training
+        beside = (how.batch_normalised, how.largest_step, how.rates_early)
+        assert beside == ((True, True, 1) if code else (False, None, None))
+        cap = 3.0 if code else plan.edition("digits").max_margin
+        assert runs[method].description["policy"]["max_margin"] == cap
     assert all(run.test == runs["pgd"].test for run in runs.values())
 
 

@@ -169,7 +169,7 @@ def test_the_margin_stops_at_its_cap_and_comes_back_from_it() -> None:
 
 
 def test_the_margin_of_the_released_code() -> None:
-    policy = FRL(4, "remargin", tau=0.05, rule="code", max_margin=1.05)
+    policy = FRL(4, "reweight+remargin", tau=0.05, rule="code", max_margin=1.05)
     close(policy.settings().margin, np.ones(4))
     policy.update(seen(), 1.0)
     m = 0.2 * np.array([-0.15, 0.05, 0.15, -0.25])  # the mean is subtracted here
@@ -177,6 +177,26 @@ def test_the_margin_of_the_released_code() -> None:
     close(policy.settings().margin, [0.98, np.exp(0.02), 1.05, 0.98])  # clip(exp(2 m), 0.98, cap)
     policy.update(seen(), 1.0)
     close(policy.state["log_margin"], 2 * m)  # m itself is not clipped: it winds up
+
+
+def test_remargin_alone_moves_margins_half_as_fast_in_the_released_code() -> None:
+    policy = FRL(4, "remargin", tau=0.05, rule="code")
+    policy.update(seen(), 1.0)
+    close(policy.state["log_margin"], [-0.015, 0.005, 0.015, -0.025])  # 0.1 times -0.15, 0.05, 0.15, -0.25
+
+
+@pytest.mark.parametrize("variant, updates, cap", [("reweight+remargin", 20, 3.0), ("remargin", 40, 2.5)])
+def test_the_caps_of_the_released_code(variant: str, updates: int, cap: float) -> None:
+    """24/255 and 20/255 beside 8/255. Both ways m = (-0.6, 0.2, 0.6, -1.0), and exp(1.2) = 3.32 lies above either."""
+    policy = FRL(4, variant, tau=0.05, rule="code")
+    for _ in range(updates):
+        policy.update(seen(), 1.0)
+    close(policy.settings().margin, [0.98, np.exp(0.4), cap, 0.98])
+
+
+def test_a_cap_of_ones_own_goes_before_the_rules() -> None:
+    assert FRL(4, "remargin").max_margin == FRL(4, "reweight").max_margin == 2.0
+    assert FRL(4, "remargin", rule="code", max_margin=1.5).max_margin == 1.5
 
 
 @pytest.mark.parametrize("rule", ["paper", "code"])

@@ -166,6 +166,45 @@ def test_the_margin_of_a_class_is_the_radius_of_its_attack(
         assert call["loss"] == ("ce" if objective == "pgd" else "kl")
 
 
+def test_released_steps_are_a_quarter_of_the_largest_radius_in_the_batch(
+    few: Splits, attacked: list[dict[str, Any]]
+) -> None:
+    class Fixed(policies.Uniform):
+        def settings(self) -> policies.ClassSettings:  # only class 3 has more than the plain radius
+            return policies.ClassSettings(np.ones(10), np.ones(10), np.where(np.arange(10) == 3, 3.0, 1.0))
+
+    how = replace(BRIEF, epochs=2, batch_size=8, eps=0.08, step_size=0.02, largest_step=True)
+    fit(few, how, Fixed(10))
+    seen = set()
+    for call in attacked:
+        step = 0.06 if 3 in call["y"] else 0.02  # a quarter of 0.24, or of 0.08
+        torch.testing.assert_close(call["step_size"], torch.full((8,), step))
+        seen.add(step)
+    assert seen == {0.06, 0.02}
+
+
+def test_released_rates_fall_one_update_before_the_learning_rate(few: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+    decays: list[float] = []
+
+    class Watching(policies.Uniform):
+        def update(self, errors: Any, decay: float) -> None:
+            decays.append(decay)
+
+    def spy(*args: Any, **rest: Any) -> float:
+        rates.append(args[3].lr * args[3].decay(rest["epoch"]))
+        return 0.0
+
+    monkeypatch.setattr(training, "train_epoch", spy)
+    how = replace(BRIEF, epochs=5, lr=0.1, milestones=(3,))
+    fit(few, how, Watching(10))
+    assert decays == pytest.approx([1, 1, 1, 0.1, 0.1])
+    decays.clear()
+    fit(few, replace(how, rates_early=1), Watching(10))
+    assert decays == pytest.approx([1, 1, 0.1, 0.1, 0.1])
+    assert rates == pytest.approx(2 * [0.1, 0.1, 0.1, 0.01, 0.01])  # the model's own stays where it was
+
+
 def test_weights_of_a_class_reach_its_samples(few: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
     w_nat, w_bndy = np.linspace(0.1, 1, 10), np.linspace(2, 3, 10)
 

@@ -13,7 +13,7 @@ from typing import Any
 from frlcore.errors import UserError
 from frlcore.repro.config import Check, Run, Task
 from frlcore.repro.editions import EDITIONS, Edition, edition
-from frlcore.settings import info
+from frlcore.settings import RELEASED, info
 
 __all__ = ["EDITIONS", "Edition", "edition"]
 
@@ -132,8 +132,11 @@ def _run(ed: Edition, method: str, fold: int, seed: int) -> Run:
     if method not in FRL:
         known = (*METHODS, *SIGMAS, *ABLATION)
         raise UserError(f"unknown method '{method}'; known: {', '.join(known)}")
-    settings = FRL[method] | {"max_margin": ed.max_margin, "alpha": ed.rate, "alpha_margin": ed.rate}
-    training = replace(ed.fine_tune, batch_normalised=settings["rule"] == "code")
+    settings = FRL[method] | {"alpha": ed.rate, "alpha_margin": ed.rate}
+    if settings["rule"] == "paper":
+        settings["max_margin"] = ed.max_margin
+    released: dict[str, Any] = RELEASED if settings["rule"] == "code" else {}
+    training = replace(ed.fine_tune, **released)
     return Run(training=training, start=start, policy="frl", policy_settings=settings, **where)
 
 
