@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
@@ -98,16 +97,36 @@ def test_every_verdict_comes_from_records(invent: Fake) -> None:
         "frl run table2 --edition laptop", "frl run figure3 --edition laptop", "", "",
     ]  # fmt: skip
     assert len(tests) == 10 and tests.difference.notna().sum() == 8
-    words = verdicts.in_words(frame)
-    assert words.startswith("8 claims of the paper: 1 reproduced, 1 partly, 1 not reproduced")
-    shown = verdicts.shown(frame)
-    assert shown.Verdict.iloc[4] == "**not yet run**" and shown.Claim.iloc[4] == "**5** (c)"
-    assert verdicts.commands(frame).splitlines()[0] == "* `frl run table2 --edition laptop`: 5"
-    assert shown["For / against / open"].tolist()[1] == "1 / 1 / 1" and shown.Verdict.iloc[-1].endswith("{ref}`x`")
-    assert isinstance(verdicts.squares(frame), Figure)
-    lines = verdicts.shown_tests(tests)
-    assert lines["Ours, points"].iloc[0].startswith("**-40.0**<small><br>[-") and lines.Outcome.iloc[0] == "holds"
-    assert lines["Ours, points"].iloc[-1] == ""
+    judged = {"laptop": (frame, tests)}
+    title = plan.edition("laptop").title
+    words = verdicts.in_words(judged)
+    assert words.startswith(f"* **{title}**: 8 claims of the paper: 1 reproduced, 1 partly, 1 not reproduced")
+    shown = verdicts.shown(judged)
+    assert shown[title].tolist()[5:7] == ["not yet run", "not in this edition"] and shown.Claim.iloc[4] == "**5** (c)"
+    assert shown[title].iloc[1] == "**partly**<small><br>1 / 1 / 1, clear 1</small>"
+    assert shown[title].iloc[-1] == "**see the theory**: {ref}`x`"
+    assert verdicts.commands(judged).splitlines()[0] == "* `frl run table2 --edition laptop`: 5"
+    assert isinstance(verdicts.squares(judged), Figure)
+    lines = verdicts.shown_tests(judged, ("a", "c"))[title].tolist()
+    assert lines[0].startswith("**-40.0** holds<small><br>[-") and "p = 0.0" in lines[0]
+    assert lines[-1] == "not yet run"
+
+
+def test_claims_are_judged_side_by_side_where_there_is_something_to_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    worse: Errors = ([10] * 9 + [40], [50] * 9 + [90])
+    there = {"laptop": {"pgd": worse, "control": FLAT}, "digits": {"pgd": FLAT, "control": worse}, "cifar10": {}}
+    monkeypatch.setattr(verdicts, "results", lambda name, edition, store=None: found(name, edition, there[edition]))
+    lower = Claim("", "", "control", "pgd", "worst", "robust")
+    monkeypatch.setattr(verdicts, "STATEMENTS", [Statement("a", "it falls", "table2", (lower,))])
+    judged = verdicts.everywhere(["cifar10", "laptop", "digits"])
+    assert list(judged) == ["laptop", "digits"]  # the paper's data first, where they have been run
+    laptop, digits = (plan.edition(name).title for name in judged)
+    shown = verdicts.shown(judged).iloc[0]
+    assert shown[laptop].startswith("**reproduced**") and shown[digits].startswith("**not reproduced**")
+    lines = verdicts.shown_tests(judged, ["a"])
+    assert lines.columns.tolist() == [laptop, digits] and len(lines) == 1  # one test, two columns
+    assert "-40.0" in lines[laptop].item() and "+40.0" in lines[digits].item()
+    assert list(verdicts.everywhere(["cifar10"])) == ["cifar10"]  # nothing to judge anywhere: all wait
 
 
 def test_holm_is_taken_over_all_tests(invent: Fake) -> None:
@@ -204,7 +223,7 @@ def test_an_edition_without_records_asks_for_them(invent: Fake, edition: str) ->
     frame, tests = verdicts.judge(edition)
     assert set(frame.verdict) <= set(verdicts.VERDICTS[-3:]) and set(tests.verdict) == {"not yet run"}
     assert (frame.command != "").sum() == (frame.verdict == "not yet run").sum() > 16
-    assert isinstance(verdicts.shown_tests(tests), pd.DataFrame)
+    assert set(verdicts.shown_tests({edition: (frame, tests)}, ["5.2"]).iloc[:, 0]) == {"not yet run"}
     _, _, first = verdicts.chosen_classes(edition).splitlines()[0].partition(": ")
     assert first == ("“cat” against “automobile” (hardest − easiest class), “cat” and “dog” against “automobile” "
                           "and “ship” (2 hardest − 2 easiest classes).")  # fmt: skip

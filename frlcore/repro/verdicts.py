@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,6 +18,7 @@ from frlcore.repro.report import Results, results
 from frlcore.repro.statements import STATEMENTS, Statement
 from frlcore.repro.store import Store
 
+Judged = dict[str, tuple[pd.DataFrame, pd.DataFrame]]  # what `judge` says, by the edition's name
 VERDICTS = ("reproduced", "partly", "not reproduced", "cannot tell at this resolution", "not yet run",
             "not in this edition", "see the theory")  # fmt: skip
 COLOURS = dict(zip(VERDICTS, (BLUE, SKY, VERMILLION, "#CCCCCC", "white", "white", "white"), strict=True))
@@ -98,14 +100,25 @@ def _judge(found: Results, one: Statement, checkpoint: str, verdict: str, store:
     return judged.assign(test=[f"class “{target}”: {text}" for text in judged.claim], p_holm=judged.p, p=np.nan)
 
 
-def in_words(frame: pd.DataFrame) -> str:
-    """How many claims fared how, the paper's and ours apart, as a Markdown sentence."""
-    parts = []
-    for whose, part in (("the paper", frame[frame.section != "ours"]), ("ours", frame[frame.section == "ours"])):
-        count = part.verdict.value_counts()
-        words = ", ".join(f"{count[word]} {word}" for word in VERDICTS if word in count)
-        parts.append(f"{len(part)} claims of {whose}: {words}." if len(part) else "")
-    return " ".join(parts).strip()
+def everywhere(
+    editions: Iterable[str], checkpoint: str = "last", verdict: str = "any", store: Store | None = None
+) -> Judged:
+    """`judge` for every edition that can decide at least one statement, in their order, or for all if none can."""
+    found = {name: judge(name, STATEMENTS, checkpoint, verdict, store) for name in editions}
+    return {name: both for name, both in found.items() if set(both[0].verdict) - set(VERDICTS[-3:])} or found
+
+
+def in_words(judged: Judged) -> str:
+    """How many claims fared how, by edition, the paper's and ours apart, as a Markdown list."""
+    lines = []
+    for name, (frame, _) in judged.items():
+        parts = []
+        for whose, part in (("the paper", frame[frame.section != "ours"]), ("ours", frame[frame.section == "ours"])):
+            count = part.verdict.value_counts()
+            words = ", ".join(f"{count[word]} {word}" for word in VERDICTS if word in count)
+            parts.append(f"{len(part)} claims of {whose}: {words}." if len(part) else "")
+        lines.append(f"* **{plan.edition(name).title}**: {' '.join(parts).strip()}")
+    return "\n".join(lines)
 
 
 def chosen_classes(edition: str, store: Store | None = None) -> str:
@@ -126,54 +139,77 @@ def chosen_classes(edition: str, store: Store | None = None) -> str:
     return "\n".join(lines)
 
 
-def shown(frame: pd.DataFrame) -> pd.DataFrame:
-    """The statements of `judge` for a page: what the paper says, our evidence and the verdict."""
-    rows = []
-    for row in frame.to_dict("records"):
-        tests = sum(row[name] for name in ("for", "against", "open"))
-        evidence = f"{row['for']} / {row['against']} / {row['open']}" if tests else ""
-        word = f"**{row['verdict']}**" + (f": {row['page']}" if row["page"] else "")
-        rows.append({"Claim": f"**{row['number']}** ({row['section']})", "The paper says": row["claim"],
-                     "For / against / open": evidence, "Clear": row["clear"] if tests else "",
-                     "Verdict": word})  # fmt: skip
-    return pd.DataFrame(rows)
+def shown(judged: Judged) -> pd.DataFrame:
+    """The statements for a page: what the paper says, and by edition the verdict with its tests for, against, open."""
+    columns: dict[str, list[str]] = {}
+    for name, (frame, _) in judged.items():
+        columns.setdefault("Claim", [f"**{row.number}** ({row.section})" for row in frame.itertuples()])
+        columns.setdefault("The paper says", frame.claim.tolist())
+        columns[plan.edition(name).title] = [_verdict(row) for row in frame.to_dict("records")]
+    return pd.DataFrame(columns)
 
 
-def commands(frame: pd.DataFrame) -> str:
+def _verdict(row: dict[str, Any]) -> str:
+    if row["page"]:
+        return f"**{row['verdict']}**: {row['page']}"
+    if not row["for"] + row["against"] + row["open"]:
+        return str(row["verdict"])
+    counts = f"{row['for']} / {row['against']} / {row['open']}, clear {row['clear']}"
+    return f"**{row['verdict']}**<small><br>{counts}</small>"
+
+
+def commands(judged: Judged) -> str:
     """What makes the runs that claims wait for, and which claims these are, as a Markdown list."""
-    waiting = frame[frame.command != ""].groupby("command", sort=False).number
-    return "\n".join(f"* `{command}`: {', '.join(map(str, numbers))}" for command, numbers in waiting)
+    lines = []
+    for frame, _ in judged.values():
+        waiting = frame[frame.command != ""].groupby("command", sort=False).number
+        lines += [f"* `{command}`: {', '.join(map(str, numbers))}" for command, numbers in waiting]
+    return "\n".join(lines)
 
 
-def shown_tests(tests: pd.DataFrame) -> pd.DataFrame:
-    """Tests of `judge` for a page: the difference with its interval, the adjusted p-value and the outcome."""
-    rows = []
-    for row in tests.to_dict("records"):
-        ran = not pd.isna(row["difference"])
-        cell = f"**{row['difference']:+.1f}**<small><br>[{row['low']:+.1f}, {row['high']:+.1f}]</small>"
-        rows.append({"Claim and test": f"**{row['number']}** {row['test']}", "Ours, points": cell if ran else "",
-                     "p (Holm)": f"{row['p_holm']:.2g}" if ran else "", "Outcome": row["verdict"]})  # fmt: skip
-    return pd.DataFrame(rows)
+def shown_tests(judged: Judged, sections: Iterable[str]) -> pd.DataFrame:
+    """The tests of these sections for a page: by edition the difference with its interval, outcome and adjusted p."""
+    cells: dict[str, dict[str, str]] = {}
+    for name, (_, tests) in judged.items():
+        for row in tests[tests.section.isin(list(sections))].to_dict("records"):
+            line = cells.setdefault(f"**{row['number']}** {row['test']}", {})
+            line[plan.edition(name).title] = _outcome(row)
+    frame = pd.DataFrame.from_dict(cells, orient="index", columns=[plan.edition(name).title for name in judged])
+    return frame.dropna(axis=1, how="all").fillna("").rename_axis("Claim and test")
 
 
-def squares(frame: pd.DataFrame) -> Figure:
-    """One numbered square per statement, coloured by its verdict, a row per section; those of the theory left out."""
-    frame = frame[~frame.verdict.isin(VERDICTS[-2:])]
-    sections = list(frame.section.unique())
-    fig, ax = plt.subplots(figsize=(8.2, 0.42 * len(sections) + 0.9))
-    for y, section in enumerate(sections):
-        for x, row in enumerate(frame[frame.section == section].itertuples()):
-            ax.add_patch(plt.Rectangle((x, y - 0.42), 0.9, 0.84, fc=COLOURS[row.verdict], ec="#7F7F7F", lw=0.8))
-            dark = row.verdict in ("reproduced", "not reproduced")
-            ax.text(x + 0.45, y, row.number, ha="center", va="center", color="white" if dark else "black")
-    counts = frame.verdict.value_counts()
-    for verdict in [word for word in VERDICTS if word in counts]:
-        label = f"{verdict}: {counts[verdict]}"
-        ax.add_patch(plt.Rectangle((-9, -9), 1, 1, fc=COLOURS[verdict], ec="#7F7F7F", label=label))
-    ax.set(xlim=(-0.1, 19), ylim=(len(sections) - 0.4, -0.6), xticks=[], yticks=range(len(sections)),
-           yticklabels=[{"Abstract": "Abstract", "ours": "ours"}.get(name, f"Section {name}") for name in sections])
-    ax.spines[:].set_visible(False)
-    ax.tick_params(length=0)
-    ax.legend(frameon=False, loc="center right", handlelength=1, handleheight=1)
+def _outcome(row: dict[str, Any]) -> str:
+    if pd.isna(row["difference"]):
+        return str(row["verdict"])
+    between = f"[{row['low']:+.1f}, {row['high']:+.1f}]<br>p = {row['p_holm']:.2g}"
+    return f"**{row['difference']:+.1f}** {row['verdict']}<small><br>{between}</small>"
+
+
+def squares(judged: Judged) -> Figure:
+    """One numbered square per statement, coloured by its verdict: an edition a block, a section a row.
+
+    Statements that the theory settles, or that an edition has no runs for by design, are left out.
+    """
+    frames = {name: frame[~frame.verdict.isin(VERDICTS[-2:])] for name, (frame, _) in judged.items()}
+    heights = [frame.section.nunique() + 1.2 for frame in frames.values()]
+    size = (8.2, 0.42 * sum(heights) + 0.3)
+    fig, axes = plt.subplots(len(frames), 1, figsize=size, squeeze=False, height_ratios=heights)
+    for ax, (name, frame) in zip(axes[:, 0], frames.items(), strict=True):
+        sections = list(frame.section.unique())
+        for y, section in enumerate(sections):
+            for x, row in enumerate(frame[frame.section == section].itertuples()):
+                ax.add_patch(plt.Rectangle((x, y - 0.42), 0.9, 0.84, fc=COLOURS[row.verdict], ec="#7F7F7F", lw=0.8))
+                dark = row.verdict in ("reproduced", "not reproduced")
+                ax.text(x + 0.45, y, row.number, ha="center", va="center", color="white" if dark else "black")
+        counts = frame.verdict.value_counts()
+        for verdict in [word for word in VERDICTS if word in counts]:
+            label = f"{verdict}: {counts[verdict]}"
+            ax.add_patch(plt.Rectangle((-9, -9), 1, 1, fc=COLOURS[verdict], ec="#7F7F7F", label=label))
+        ax.set(xlim=(-0.1, 19), ylim=(len(sections) - 0.4, -0.6), xticks=[], yticks=range(len(sections)),
+               yticklabels=[one if one in ("Abstract", "ours") else f"Section {one}" for one in sections],
+               title=plan.edition(name).title)  # fmt: skip
+        ax.spines[:].set_visible(False)
+        ax.tick_params(length=0)
+        ax.legend(frameon=False, loc="center right", handlelength=1, handleheight=1)
     plt.close(fig)
     return fig
