@@ -11,6 +11,7 @@ import pytest
 
 from frlcore.errors import UserError
 from frlcore.repro import book, notebook, offline
+from frlcore.repro.store import Store
 
 NOTEBOOK = """\
 ---
@@ -93,6 +94,8 @@ def test_the_book_is_built_in_the_place_of_the_digits_edition(built: tuple[Path,
     assert ">smoke" in page  # the parameter reached the notebook
     assert "edition: str" not in page  # the parameter cell is not shown
     assert "fig-y-old" in page
+    assert "<h1>A page · Handwritten digits (smoke size)" in page  # pages of several editions can be told apart
+    assert "smoke size)" not in page.partition("</nav>")[0].partition("<nav")[2]  # and the contents stay short
     assert "'1'" in page  # one thread
     assert "#tbl-x-digits" in (html / "index.html").read_text(encoding="utf-8")
     assert (html / "_static" / "mathjax" / offline.MATHJAX).stat().st_size > 1e6
@@ -218,6 +221,28 @@ def test_a_page_gets_the_edition_on_its_own_labels_only() -> None:
     )
     figure = shown.cells[1].metadata["mystnb"]["figure"]
     assert figure == {"name": "fig-x-digits", "caption": "{ref}`fig-x-digits`"}
+
+
+def test_the_front_page_is_a_notebook_at_the_root(built: tuple[Path, list[str]], tmp_path: Path) -> None:
+    root, _ = built
+    other = make(tmp_path / "other")
+    front = other / "notebooks" / f"{book.FRONT}.md"
+    front.write_text(NOTEBOOK.replace('edition: str = "digits"', 'editions: list[str] = ["digits"]'), encoding="utf-8")
+    (item,) = (page for page in book.pages(["smoke"], root=other) if page.notebook == front)
+    assert (item.file, item.title, item.parameters) == ("index", "", {"editions": ["smoke"]})
+    with pytest.raises(UserError, match="has no title"):
+        front.write_text("text", encoding="utf-8")
+        notebook.heading(front)
+
+
+def test_an_edition_without_records_is_one_page(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frlcore.repro.coverage.default_store", lambda: Store(tmp_path / "none", tmp_path / "none"))
+    for name in ("05_experiments", "09_missing"):
+        shutil.copy(project / "notebooks" / "01_page.md", project / "notebooks" / f"{name}.md")
+    names = [page.name for page in book.pages(["cifar10", "digits"], root=project)]
+    assert names == ["cifar10/01_page", "digits/01_page", "digits/05_experiments", "cifar10/09_missing"]
 
 
 def test_a_notebook_outside_the_table_of_contents_is_an_error(built: tuple[Path, list[str]], tmp_path: Path) -> None:

@@ -64,6 +64,56 @@ def test_finished_runs_are_counted(store: Store) -> None:
     assert words.splitlines()[0].startswith("* **Handwritten digits**: 0 of 14 complete, 5 begun, 9 not yet run.")
 
 
+def finish(store: Store, edition: str, *methods: str) -> None:
+    for method in methods:
+        run = plan.run(edition, method)
+        store.finish(run.key, {"description": run.description, "outcomes": {}, "history": []}, {}, {})
+
+
+def opened(edition: str, store: Store) -> list[str]:
+    pages = [path.stem for path in sorted((notebook.ROOT / "notebooks").glob("*.md"))]
+    having = [page for page in pages if "edition" in notebook.declared(notebook.find(page))]
+    return [page for page in having if coverage.is_open(page, edition, store)]
+
+
+def test_pages_unfold_with_the_first_records_that_fill_them(store: Store) -> None:
+    assert opened("cifar10", store) == opened("laptop", store) == [coverage.MISSING]
+    finish(store, "laptop", "pgd")
+    assert opened("laptop", store) == ["01_introduction", "05_experiments", coverage.MISSING]
+    assert opened("cifar10", store) == [coverage.MISSING]
+    finish(store, "laptop", "natural", "control", "frl-reweight+remargin-0.05")
+    two_more = ["01_introduction", "02_preliminary_studies", "04_fair_robust_learning", "05_experiments"]
+    assert opened("laptop", store) == [*two_more, coverage.MISSING]
+    finish(store, "laptop", *plan.ABLATION, *plan.methods("figure4"))
+    whole = [*two_more, "06_ablation", "A1_more_preliminary_studies"]
+    assert opened("laptop", store) == whole  # it has no A.4, and no page waits
+    assert set(opened("digits", store)) == {*whole, "A4_wrn28"}  # trained where the book is made: always whole
+
+
+def test_every_page_of_an_edition_has_what_opens_it() -> None:
+    pages = [path.stem for path in (notebook.ROOT / "notebooks").glob("*.md")]
+    having = {page for page in pages if "edition" in notebook.declared(notebook.find(page))}
+    assert having == {*coverage.OPENED_BY, coverage.MISSING}
+    for page, plans in coverage.OPENED_BY.items():
+        text = notebook.find(page).read_text(encoding="utf-8")
+        assert all(set(methods) <= set(plan.methods(name)) for name, methods in plans.items())
+        assert all(f'"{name}"' in text for name in plans if name != "figure3")  # that one through `ablation.gather`
+
+
+def test_what_is_missing_is_counted_once_with_its_hours(store: Store) -> None:
+    frame = coverage.missing("cifar10", store).set_index("command")
+    first = frame.loc["frl run figure1 --edition cifar10"]
+    assert (first["items"], first.runs) == ("Figure 1, Table 1, Table 4", 4)
+    assert frame.runs.sum() == len(plan.runs(plan.ALL, "cifar10"))
+    pace = plan.edition("cifar10").pace
+    assert pace and first.on == pace.where
+    assert first.hours == pytest.approx(sum(run.cost for run in plan.runs("figure1", "cifar10")) * pace.seconds / 3600)
+    finish(store, "cifar10", "natural", "pgd")
+    after = coverage.missing("cifar10", store).set_index("command")
+    assert (after["items"].iloc[0], after.runs.iloc[0]) == ("Figure 1", 2)  # both tables are done
+    assert after.runs.sum() == frame.runs.sum() - 2
+
+
 def test_links_to_pages_that_a_book_lacks_become_words() -> None:
     text = coverage.link("2 of 3 runs", "cifar10", "05_experiments", "tbl-2") + coverage.link("x", "theory", "03")
     assert book._linked(text, {"theory/03"}) == "2 of 3 runs<a href='../theory/03.html'>x</a>"

@@ -27,15 +27,16 @@ import nbformat
 import yaml
 
 from frlcore.errors import UserError
+from frlcore.repro import coverage
 from frlcore.repro.editions import edition as edition_of
-from frlcore.repro.notebook import ROOT, check, declared, execute, find, labels, page, parse_parameters
+from frlcore.repro.notebook import ROOT, check, declared, execute, find, heading, labels, page, parse_parameters
 from frlcore.repro.offline import add_mathjax, check_offline
 
 __all__ = ["EDITIONS", "build", "check_offline", "execute", "find", "parse_parameters"]
 
 # edition -> its part of the book
 EDITIONS = {"digits": "digits", "laptop": "laptop", "cifar10": "cifar10", "smoke": "digits"}
-COVER_PAGE, COVER_FIGURE = "digits/01_introduction", "fig-overview"  # the figure that the first page borrows
+FRONT = "00_front_page"  # the notebook that is the book's first page
 LINK = re.compile(r"<a href='\.\./([\w-]+/[\w-]+)\.html[^']*'>([^<]*)</a>")
 
 
@@ -52,6 +53,16 @@ class Page:
     def name(self) -> str:
         return f"{self.part}/{self.notebook.stem}"
 
+    @property
+    def file(self) -> str:
+        """Where it stands in the book, without its suffix."""
+        return "index" if self.notebook.stem == FRONT else f"sections/{self.name}"
+
+    @property
+    def title(self) -> str:
+        """What its title adds to the notebook's own: the edition, where pages of several editions have the same one."""
+        return edition_of(self.parameters["edition"]).title if "edition" in self.parameters else ""
+
 
 def _say(line: str) -> None:
     print(line, flush=True)
@@ -67,7 +78,8 @@ def _digest(*parts: bytes) -> str:
 def pages(editions: Sequence[str], *, root: Path = ROOT, records_fingerprint: str = "") -> list[Page]:
     """Every page of these editions: notebooks with a parameter `edition` once per edition, the others once.
 
-    A parameter `editions` gets all of them. Either parameter ties the page to their records.
+    A parameter `editions` gets all of them. Either parameter ties the page to their records. Of an edition that lacks
+    records those pages are left out that would be empty (`coverage.is_open`).
     """
     for edition in editions:
         if edition not in EDITIONS:
@@ -81,9 +93,8 @@ def pages(editions: Sequence[str], *, root: Path = ROOT, records_fingerprint: st
     for notebook in sorted((root / "notebooks").glob("*.md")):
         known = declared(notebook)
         sets: list[dict[str, Any]] = [{"editions": list(editions)} if "editions" in known else {}]
-        if "edition" in known:  # the appendix needs an edition with its variants
-            having = [name for name in editions if edition_of(name).variants or not notebook.stem.startswith("A")]
-            sets = [{"edition": name} for name in having]
+        if "edition" in known:
+            sets = [{"edition": name} for name in editions if coverage.is_open(notebook.stem, name)]
         for parameters in sets:
             check(notebook, parameters)
             records = records_fingerprint if parameters else ""
@@ -139,12 +150,13 @@ def _execute_all(todo: Sequence[Page], folder: Path, *, root: Path, jobs: int, s
         pool.shutdown()
 
 
-def _toc(path: Path, pages_there: set[str]) -> dict[str, Any]:
-    """The table of contents without the pages that do not exist (yet), and without parts that are left empty."""
+def _toc(path: Path, pages_there: set[str], titles: dict[str, str]) -> dict[str, Any]:
+    """The table of contents with these titles, without pages that do not exist (yet) and parts that are left empty."""
     toc = yaml.safe_load(path.read_text(encoding="utf-8"))
     parts = []
     for part in toc.get("parts", []):
-        chapters = [chapter for chapter in part.get("chapters", []) if chapter.get("file") in pages_there]
+        chapters = [chapter for chapter in part.get("chapters", []) if chapter["file"] in pages_there]
+        chapters = [c | ({"title": titles[c["file"]]} if c["file"] in titles else {}) for c in chapters]
         if chapters:
             parts.append({**part, "chapters": chapters})
     return {**toc, "parts": parts}
@@ -155,16 +167,6 @@ def _put(path: Path, content: bytes) -> None:
     if not path.exists() or path.read_bytes() != content:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-
-
-def _picture(notebook: nbformat.NotebookNode, name: str) -> bytes:
-    """The SVG of the figure called `name` in an executed notebook."""
-    for part in notebook.cells:
-        if part.metadata.get("mystnb", {}).get("figure", {}).get("name") == name:
-            for output in part.outputs:
-                if svg := output.get("data", {}).get("image/svg+xml"):
-                    return str(svg).encode()
-    raise UserError(f"the book's first page needs the figure {name!r} of {COVER_PAGE}, and it has none")
 
 
 def _linked(text: str, there: set[str]) -> str:
@@ -180,19 +182,19 @@ def _stage(todo: Sequence[Page], executed: Path, source: Path, *, root: Path) ->
     files = {path.relative_to(book).as_posix(): path.read_bytes() for path in sorted(book.rglob("*")) if path.is_file()}
     per_edition = {item.notebook for item in todo if "edition" in item.parameters}
     known, there = set().union(*map(labels, per_edition)), {item.name for item in todo}
+    named = [item for item in todo if item.title and item.notebook.stem != coverage.MISSING]
+    short = {item.file: heading(item.notebook) for item in named}  # below the edition's own part of the contents
     for item in todo:
         notebook = _load(executed / f"{item.name}.ipynb", item.fingerprint)
         if notebook is None:
             raise UserError(f"page {item.name} was changed or removed while the book was being made: run it again")
-        if item.name == COVER_PAGE:
-            files["overview.svg"] = _picture(notebook, COVER_FIGURE)
-        shown = page(notebook, known if "edition" in item.parameters else (), item.part)
-        files[f"sections/{item.name}.ipynb"] = _linked(nbformat.writes(shown), there).encode()
-    toc = _toc(book / "_toc.yml", {name.rpartition(".")[0] for name in files})
-    listed = {chapter["file"] for part in toc["parts"] for chapter in part["chapters"]}
+        shown = page(notebook, known if "edition" in item.parameters else (), item.part, item.title)
+        files[f"{item.file}.ipynb"] = _linked(nbformat.writes(shown), there).encode()
+    toc = _toc(book / "_toc.yml", {name.rpartition(".")[0] for name in files}, short)
+    listed = {chapter["file"] for part in toc["parts"] for chapter in part["chapters"]} | {toc["root"]}
     for item in todo:
-        if f"sections/{item.name}" not in listed:
-            raise UserError(f"sections/{item.name} is not in book/_toc.yml: add it there")
+        if item.file not in listed:
+            raise UserError(f"{item.file} is not in book/_toc.yml: add it there")
     files["_toc.yml"] = yaml.safe_dump(toc, sort_keys=False, allow_unicode=True).encode()
     before = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
     for name in before - set(files):

@@ -1,4 +1,4 @@
-"""Every figure and table of the paper: where this book makes it again, from how many runs, and with which command."""
+"""Where this book makes what again: figures and tables by page, the pages an edition can fill, and what is missing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from frlcore.repro import plan
+from frlcore.repro.config import Task
 from frlcore.repro.store import Store, default_store
 
 THEORY = "theory"
@@ -45,6 +46,66 @@ ITEMS = (
     Item("Table 7", "Table 2 with WRN-28", _A4, "tbl-7", "table7"),
     Item("Table 8", "Table 2 on SVHN with WRN-28", _A4, "tbl-8", "table8"),
 )
+PAIR = ("natural", "pgd")
+# What a page of an edition has to have before there is something on it: for any one of these plans, these methods.
+OPENED_BY: dict[str, dict[str, tuple[str, ...]]] = {
+    "01_introduction": {"overview": ("pgd",)},
+    _2: {"figure1": PAIR},
+    "04_fair_robust_learning": {"algorithm1": ("frl-reweight+remargin-0.05",)},
+    _5: {"table2": ("pgd",), "table3": ("pgd",)},
+    "06_ablation": {"figure3": plan.methods("figure3")},
+    _A1: {"figure4": plan.methods("figure4"), "figure5": PAIR, "figure6": PAIR, "figure7": PAIR},
+    _A4: {"table7": ("pgd",), "table8": ("pgd",)},
+}
+MISSING = "09_missing"  # the page of an edition that says what the others wait for
+NAMES = {item.plan: item.name for item in ITEMS if item.plan} | {"autoattack": "AutoAttack"}
+
+
+def is_open(page: str, edition: str, store: Store | None = None) -> bool:
+    """Whether an edition has something to show on a page: one trained where the book is made has, others need records.
+
+    The page `MISSING` is open as long as another one is not.
+    """
+    if plan.edition(edition).dataset.startswith("digits"):
+        return page != MISSING
+    if page == MISSING:
+        return not all(is_open(one, edition, store) for one in OPENED_BY if _opened_by(one, edition))
+    if page not in OPENED_BY:
+        return True
+    store = store or default_store()
+    return any(all(store.done(run.key) for run in runs) for runs in _opened_by(page, edition))
+
+
+def _opened_by(page: str, edition: str) -> list[list[Task]]:
+    """The runs of seed 0 that open a page, any one list of them; none for a page that is not for this edition."""
+    groups = []
+    for name in set(OPENED_BY[page]) & set(plan.plans(edition)):
+        ed, methods = plan.place(name, edition), OPENED_BY[page][name]
+        groups.append([plan.run(ed.name, m, fold) for m in methods for fold in range(plan.folds(ed, name, m))])
+    return groups
+
+
+def missing(edition: str, store: Store | None = None) -> pd.DataFrame:
+    """What an edition lacks, one row per command: the runs it makes, seed 0, and about how long and on what.
+
+    Every run counts once, for the first plan that needs it; plans that add none to those before are named with them.
+    """
+    store, seen, rows = store or default_store(), set[str](), {}
+    for name in [one for one in NAMES if one in plan.plans(edition)]:
+        ed = plan.place(name, edition)
+        left = {task.key: task for task in plan.runs(name, edition) if not store.done(task.key)}
+        new = [task for key, task in left.items() if key not in seen]
+        if left and not new:  # nothing of its own: it comes with the first plan whose runs are these
+            next(row for row in rows.values() if row["keys"] & set(left))["items"].append(name)
+            continue
+        if new:
+            hours = ed.pace and sum(task.cost for task in new) * ed.pace.seconds / 3600
+            rows[name] = {"items": [name], "keys": set(left), "runs": len(new), "data": ed.title, "hours": hours,
+                          "on": ed.pace.where if ed.pace else "", "command": f"frl run {name} --edition {edition}"}
+            seen |= set(left)
+    for row in rows.values():
+        row["items"] = ", ".join(NAMES[name] for name in row["items"] if name in NAMES)
+    return pd.DataFrame(rows.values(), columns=["items", "data", "runs", "hours", "on", "command"])
 
 
 def counts(editions: Iterable[str], items: Iterable[Item] = ITEMS, store: Store | None = None) -> pd.DataFrame:

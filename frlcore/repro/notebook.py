@@ -198,10 +198,21 @@ def labels(notebook: Path) -> set[str]:
     return found - {""}
 
 
-def page(notebook: nbformat.NotebookNode, names: Iterable[str], suffix: str) -> nbformat.NotebookNode:
+def heading(notebook: Path) -> str:
+    """The notebook's title. Raises UserError when it has none."""
+    found = re.search(r"^# (.+)$", "\n".join(c.source for c in read(notebook).cells if c.cell_type == "markdown"), re.M)
+    if not found:
+        raise UserError(f"{notebook.name} has no title: begin it with a line '# Title'")
+    return found[1]
+
+
+def page(
+    notebook: nbformat.NotebookNode, names: Iterable[str], suffix: str, edition: str = ""
+) -> nbformat.NotebookNode:
     """An executed notebook as the book shows it: parameter cells removed, and `-suffix` on each of `names`.
 
-    The same notebook can then stand in the book once per edition, with its own figures, tables and references.
+    The same notebook can then stand in the book once per edition, with its own figures, tables and references, and
+    with the edition named in its title.
     """
     choices = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
     pattern = re.compile(rf"([`<(#]|^\s*:(?:name|label):\s*)({choices})(?![\w-])", re.M) if choices else None
@@ -209,6 +220,9 @@ def page(notebook: nbformat.NotebookNode, names: Iterable[str], suffix: str) -> 
     def relabel(text: str) -> str:
         return pattern.sub(rf"\1\2-{suffix}", text) if pattern else text
 
+    if edition:
+        head = next(part for part in notebook.cells if part.cell_type == "markdown")
+        head.source = re.sub(r"^# .+$", lambda match: f"{match[0]} · {edition}", head.source, count=1, flags=re.M)
     for part in notebook.cells:
         part.metadata.pop("papermill", None)  # its clock times would make every rerun a new page
         part.metadata.pop("execution", None)

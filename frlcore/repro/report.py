@@ -59,6 +59,11 @@ def results(plan_name: str, edition: str = "digits", store: Store | None = None)
     return Results(plan_name, edition, place, records)
 
 
+def results_if_any(plan_name: str, edition: str, store: Store | None = None) -> Results | None:
+    """`results`, or None where the edition does not have the plan by design."""
+    return results(plan_name, edition, store) if plan_name in plan.plans(edition) else None
+
+
 def fingerprint(editions: list[str], store: Store | None = None) -> str:
     """A hash over all records of these editions: changes when one comes, goes or is made again."""
     store = store or default_store()

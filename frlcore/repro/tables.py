@@ -41,15 +41,22 @@ def _duration(found: Results) -> str:
     return f"\nAbout {hours:.1f} hours a seed on {ed.pace.where}, with what they start from."
 
 
-def when_run(found: Results, methods: Iterable[str], make: Callable[[], Any], quiet: bool = False) -> Any:
-    """What `make` returns if these methods have records, else the note that says how to get them, or nothing."""
+def when_run(found: Results | None, methods: Iterable[str], make: Callable[[], Any], quiet: bool = False) -> Any:
+    """What `make` returns if these methods have records, else the note that says how to get them, or nothing.
+
+    Nothing, too, where `found` is None: the edition has no such plan by design, as `banner` says.
+    """
+    if found is None:
+        return None
     if set(methods) <= set(found.present):
         return make()
     return None if quiet else note(found)
 
 
-def banner(found: Results) -> Any:
+def banner(found: Results | None) -> Any:
     """Which data and how many runs a page shows."""
+    if found is None:
+        return _markdown("Not in this edition; the digits edition has it.")
     ed = found.edition
     if not found.present:
         return note(found)
