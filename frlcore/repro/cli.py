@@ -118,7 +118,7 @@ def show(
 @app.command()
 def book(
     edition: Annotated[
-        list[str] | None, typer.Option(help="Editions to build, repeatable; default: digits, laptop and cifar10.")
+        list[str] | None, typer.Option(help="Editions to build, repeatable; default: cifar10, laptop and digits.")
     ] = None,
     seeds: SeedsOption = 1,
     workers: WorkersOption = None,
@@ -129,23 +129,27 @@ def book(
     CIFAR-10 is never trained here: its pages show the records there are, and say what makes the others.
     """
     from frlcore.repro import book as pages
-    from frlcore.repro import report, tables
+    from frlcore.repro import headline, report, tables
 
     begin = time.monotonic()
     if smoke and edition:
         raise UserError("--smoke builds an edition of its own: leave out --edition")
-    editions = edition or ["smoke" if smoke else "digits", "laptop", "cifar10"]
+    editions = edition or ["cifar10", "laptop", "smoke" if smoke else "digits"]
     pages.pages(editions)  # what is wrong with the editions or the notebooks is said before minutes of training
     if not {"digits", "smoke"} & set(editions):
         raise UserError("the book's prose refers to the digits edition: add --edition digits")
     for name in editions:
-        if plans.edition(name).dataset == "digits":
+        if headline.small(name):
             needed, titles = plans.runs(plans.ALL, name, seeds), plans.titles(plans.ALL, name, seeds)
             train(needed, titles, workers=workers, device="cpu")
     target = PROJECT / "_build" / "smoke" if smoke else PROJECT
     index = pages.build(editions, target, records_fingerprint=report.fingerprint(editions))
-    found = report.results("table2", next(name for name in editions if plans.edition(name).dataset == "digits"))
-    out.print(tables.terminal(found, report.tidy(found), kinds=("robust",)))
+    for name in editions:
+        found = report.results("table2", name)
+        if found.present:
+            out.print(tables.terminal(found, report.tidy(found), kinds=("robust",)))
+    shown = report.results(headline.PLAN, headline.leading(editions))
+    out.print(f"{shown.edition.title}: {' '.join(headline.sentences(shown))}", soft_wrap=True, markup=False)
     out.print(f"The book is ready after {clock(time.monotonic() - begin)}: {index}", soft_wrap=True, markup=False)
 
 
