@@ -15,10 +15,11 @@ from torch.nn.functional import pad
 from frlcore import sources
 from frlcore.errors import UserError
 from frlcore.folders import image_folder
+from frlcore.pictures import decode
 from frlcore.settings import AUGMENTS, DataInfo, info
 from frlcore.splits import Split, Splits, digest
 
-__all__ = ["DataInfo", "Split", "Splits", "augment", "digest", "image_folder", "info", "load", "to_float"]
+__all__ = ["DataInfo", "Split", "Splits", "augment", "digest", "image_folder", "info", "load", "picture", "to_float"]
 
 
 def load(
@@ -38,6 +39,12 @@ def load(
     if fold != 0:
         raise UserError(f"{name} comes with its own test set, so the only fold is 0, not {fold}")
     return sources.DOWNLOADED[name](facts, Path(root), download)
+
+
+def picture(path: str | Path, *, size: int) -> torch.Tensor:
+    """One picture file as `image_folder` reads it, uint8 (1, 3, size, size); raises UserError with the reason."""
+    path = Path(path)
+    return torch.from_numpy(decode([path], size, root=path.parent))
 
 
 def to_float(images: torch.Tensor, scale: int) -> torch.Tensor:

@@ -1,7 +1,15 @@
-"""The one exception that is meant for a person to read."""
+"""The exceptions that are meant for a person to read."""
 
 from __future__ import annotations
 
 
 class UserError(ValueError):
     """Bad input or a broken environment; the message is one line that says what is wrong and what to do."""
+
+
+class Diverged(UserError):
+    """The loss of a training is no number any more; `what` says so without the advice."""
+
+    def __init__(self, loss: float, epoch: int, lr: float) -> None:
+        self.what = f"the loss is {loss} in epoch {epoch}"
+        super().__init__(f"{self.what}: lower the learning rate ({lr})")

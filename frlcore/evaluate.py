@@ -22,7 +22,7 @@ from frlcore.settings import Attack
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Predictions per example, all `(N,) uint8` in the order of the split.
+    """Predictions per example, all `(N,)` in the order of the split: uint8, or uint16 where a class is above 255.
 
     `adversarial` is the first wrong prediction met on the attack's path, the clean one included, or the right class
     if there is none. `last` is the prediction at the attack's last point, None if it was not asked for.
@@ -89,10 +89,10 @@ def _outcomes(
             adversarial.append(worst)
             last.append(final)
     return Outcomes(
-        label=_uint8([split.labels]),
-        clean=_uint8(clean),
-        adversarial=_uint8(adversarial),
-        last=_uint8(last) if last_iterate else None,
+        label=_small([split.labels]),
+        clean=_small(clean),
+        adversarial=_small(adversarial),
+        last=_small(last) if last_iterate else None,
     )
 
 
@@ -132,5 +132,7 @@ def _attack(
     return worst, last
 
 
-def _uint8(parts: list[Tensor]) -> np.ndarray:
-    return torch.cat(parts).to("cpu", torch.uint8).numpy()
+def _small(parts: list[Tensor]) -> np.ndarray:
+    """Class indices in as few bytes as hold them."""
+    found = torch.cat(parts).cpu().numpy()
+    return found.astype(np.uint8 if not len(found) or found.max() < 256 else np.uint16)

@@ -38,7 +38,7 @@ from frlcore.acceleration import Accelerated, accelerate, arithmetic, attack_cop
 from frlcore.attacks import pgd
 from frlcore.classwise import ClassErrors
 from frlcore.data import Split, Splits, augment, to_float
-from frlcore.errors import UserError
+from frlcore.errors import Diverged, UserError
 from frlcore.evaluate import outcomes
 from frlcore.policies import ClassSettings, Policy
 from frlcore.settings import DataInfo, Training
@@ -106,7 +106,7 @@ def train(
         )
         loss = within_memory(work, attempt, training.batch_size)
         if not np.isfinite(loss):
-            raise UserError(f"the loss is {loss} in epoch {epoch + 1}: lower the learning rate ({training.lr})")
+            raise Diverged(loss, epoch + 1, training.lr)
         state.history[-1] |= {"loss": loss, "policy": _lists(policy.state), "settings": _lists(vars(settings))}
         state = _snapshot(model, optimizer, policy, state, epoch + 1)
         if after_epoch(replace(state, history=list(state.history))) and state.epoch < training.epochs:

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from frlcore import data, settings, sources
 from frlcore.errors import UserError
@@ -279,114 +278,6 @@ def test_cifar10_with_other_pixels_is_refused(cifar: Path, monkeypatch: pytest.M
     monkeypatch.setitem(settings.DATA, "cifar10", replace(data.info("cifar10"), digest="f" * 64))
     with pytest.raises(UserError, match="cifar10 is not the one this code knows"):
         data.load("cifar10", root=cifar)
-
-
-# ------------------------------------------------------------------------------------------------------ image folders
-
-
-@pytest.fixture
-def pets(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(1)
-    for name, count in (("dog", 20), ("cat", 10)):
-        folder = tmp_path / "pets" / name
-        folder.mkdir(parents=True)
-        for i in range(count):
-            shape = (12 + i, 10) if i % 2 else (9, 14, 3)  # grey and upright, coloured and wide
-            Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(folder / f"{i:02d}.png")
-    (tmp_path / "pets" / ".cache").mkdir()
-    (tmp_path / "pets" / "dog" / "notes.txt").write_text("not an image")
-    (tmp_path / "pets" / "dog" / "._00.png").write_text("a hidden file")
-    return tmp_path / "pets"
-
-
-def test_image_folder_splits_every_class(pets: Path) -> None:
-    splits = data.image_folder(pets, size=8)
-    assert (splits.info.name, splits.info.classes) == ("pets", ("cat", "dog"))
-    assert (splits.info.shape, splits.info.scale, splits.info.augment) == ((3, 8, 8), 255, "crop_flip")
-    assert splits.train.images.shape == (20, 3, 8, 8) and splits.train.images.dtype == torch.uint8
-    assert [split.labels.bincount().tolist() for split in parts(splits)] == [[6, 14], [2, 3], [2, 3]]
-    together = torch.cat([split.index for split in parts(splits)])
-    assert torch.equal(together.sort().values, torch.arange(30))
-
-
-def test_image_folder_depends_on_the_seed_and_its_digest_on_the_content(pets: Path) -> None:
-    first, again, other = (data.image_folder(pets, size=8, seed=seed) for seed in (0, 0, 1))
-    assert torch.equal(first.test.index, again.test.index) and not torch.equal(first.test.index, other.test.index)
-    assert first.info == again.info and first.info.digest == other.info.digest
-    Image.new("RGB", (8, 8)).save(pets / "dog" / "00.png")
-    assert data.image_folder(pets, size=8).info.digest != first.info.digest
-
-
-def test_image_folder_covers_the_square_and_crops_about_the_centre(pets: Path) -> None:
-    stripes = np.zeros((8, 16, 3), dtype=np.uint8)
-    stripes[:, 4:8, 0], stripes[:, 8:12, 2] = 255, 255  # black, red, blue, black: the middle is red and blue
-    for file in (pets / "cat").iterdir():
-        Image.fromarray(stripes).save(file)
-    splits = data.image_folder(pets, size=8)
-    image = splits.train.images[splits.train.labels == 0][0]
-    assert (image[0, :, :4] == 255).all() and (image[2, :, 4:] == 255).all() and image[1].sum() == 0
-
-
-def test_image_folder_takes_the_augmentation_it_is_told(pets: Path) -> None:
-    assert data.image_folder(pets, size=8, augment="none").info.augment == "none"
-    with pytest.raises(UserError, match='unknown augmentation "rotate"'):
-        data.image_folder(pets, size=8, augment="rotate")
-
-
-def write_garbage(pets: Path) -> None:
-    (pets / "dog" / "05.png").write_bytes(b"\x89PNG not really")
-
-
-def truncate(pets: Path) -> None:
-    file = pets / "cat" / "03.png"
-    file.write_bytes(file.read_bytes()[:60])
-
-
-def write_16_bit(pets: Path) -> None:
-    Image.fromarray(np.full((9, 9), 40000, dtype=np.uint16)).save(pets / "cat" / "01.png")
-
-
-def empty_class(pets: Path) -> None:
-    (pets / "fish").mkdir()
-
-
-def two_images(pets: Path) -> None:
-    for i in range(2, 10):
-        (pets / "cat" / f"{i:02d}.png").unlink()
-
-
-def one_class(pets: Path) -> None:
-    (pets / "cat").rename(pets / ".cat")
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (write_garbage, r"dog/05\.png cannot be read as an image"),
-        (truncate, r"cat/03\.png cannot be read as an image"),
-        (write_16_bit, r"cat/01\.png has more than 8 bits"),
-        (empty_class, r"fish holds 0 images, too few"),
-        (two_images, r"cat holds 2 images, too few"),
-        (one_class, r"pets must hold between 2 and 256 directories"),
-    ],
-)
-def test_a_bad_image_folder_is_one_line_naming_the_culprit(
-    pets: Path, damage: Callable[[Path], None], message: str
-) -> None:
-    damage(pets)
-    with pytest.raises(UserError, match=message) as raised:
-        data.image_folder(pets, size=8)
-    assert "\n" not in str(raised.value)
-
-
-def test_a_bad_call_of_image_folder(pets: Path) -> None:
-    with pytest.raises(UserError, match="no image folder at"):
-        data.image_folder(pets / "nowhere", size=8)
-    with pytest.raises(UserError, match="size must be"):
-        data.image_folder(pets, size=0)
-    for validation, test in ((0.0, 0.2), (0.5, 0.5), (0.2, -0.1)):
-        with pytest.raises(UserError, match="positive shares"):
-            data.image_folder(pets, size=8, validation=validation, test=test)
 
 
 # --------------------------------------------------------------------------------------------- tensors on their device

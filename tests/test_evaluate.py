@@ -189,6 +189,17 @@ def test_outcomes_are_uint8_in_the_order_of_the_split(
     assert predict(network, split.images, scale=16).dtype == torch.int64
 
 
+def test_classes_beyond_255_keep_their_numbers() -> None:
+    class Always(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.one_hot(torch.full((len(x),), 299), 300) * (1 + x.sum())
+
+    images = torch.zeros(3, 1, 2, 2, dtype=torch.uint8)
+    found = run(Always(), Split(images, torch.tensor([299, 43, 0]), torch.arange(3)), LINF)
+    assert found.clean.tolist() == [299] * 3 and found.label.tolist() == [299, 43, 0]
+    assert (found.clean == found.label).tolist() == [True, False, False]  # 299 is not 43, as it would be in one byte
+
+
 def test_the_network_comes_back_as_it_was(network: nn.Module, digits: data.Splits) -> None:
     network.train()
     network.blocks[0].bn1.eval()

@@ -18,11 +18,12 @@ import torch
 from PIL import Image
 
 import frlcore
-from frlcore import data
+from frlcore import data, models
 from frlcore.classwise import ClassErrors
 from frlcore.errors import UserError
 from frlcore.evaluate import Outcomes, outcomes, predict
-from frlcore.repro import cli, fit_report
+from frlcore.fitting import recipe
+from frlcore.repro import cli, fit, fit_report, fit_time
 from frlcore.repro.fit import OUTPUTS, radius
 from frlcore.repro.store import PROJECT
 from frlcore.settings import Attack
@@ -51,6 +52,12 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pixels[:, 3 * c : 3 * c + 2] += 100
             Image.fromarray(pixels).save(folder / name / f"{i}.png")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One batch is enough to measure the pace."""
+    monkeypatch.setattr(fit_time, "SECONDS", 0.0)
 
 
 def command(*arguments: str, where: Path) -> Ended:
@@ -195,6 +202,7 @@ def test_a_stopped_command_goes_on_to_the_same_files(
     assert other.status == 2 and "unfinished work with --tau 0.05, --seed 0" in other.err
     last = frl(*arguments)
     assert last.status == 0 and "Going on after 3 of 4 epochs." in last.out
+    assert "Going on with 72 images that were read before." in last.out and "will take" not in last.out
     for name in OUTPUTS[1:]:
         assert (tmp_path / "result" / name).read_bytes() == (made / name).read_bytes(), name
     ours, theirs = (frlcore.load_model(place / OUTPUTS[0])[0].state_dict() for place in (tmp_path / "result", made))
@@ -202,6 +210,69 @@ def test_a_stopped_command_goes_on_to_the_same_files(
     assert len(list((tmp_path / "result").iterdir())) == len(OUTPUTS)
     again = frl(*arguments)
     assert again.status == 2 and again.err.count("\n") == 1 and "is not empty" in again.err
+
+
+def test_pictures_that_changed_meanwhile_are_read_again(
+    images: Path, tmp_path: Path, frl: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, arguments = tmp_path / "own", [*SMALL, "--out", "result"]
+    shutil.copytree(images, own)
+
+    def full(*_: object) -> None:
+        raise UserError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "_save", full)
+        assert frl(str(own), *arguments).status == 2 and (tmp_path / "result" / ".state" / "images.npz").exists()
+    Image.new("RGB", (9, 9)).save(own / "<c>" / "0.png")
+    ended = frl(str(own), *arguments)
+    assert ended.status == 0 and "Reading 72 images" in ended.out and "Going on" not in ended.out
+
+
+def test_a_rate_that_diverges_names_its_option_and_does_not_lock_the_next_try_out(
+    images: Path, tmp_path: Path, frl: Callable[..., Ended]
+) -> None:
+    ended = frl(str(images), *SMALL, "--lr", "1e9", "--out", "result")
+    assert ended.status == 2 and ended.err.count("\n") == 1
+    assert "choose a lower --lr than 1000000000.0" in ended.err and "in epoch" in ended.err
+    assert not list((tmp_path / "result").iterdir())
+    assert frl(str(images), *SMALL, "--out", "result").status == 0
+
+
+def test_what_was_left_out_stands_in_the_terminal_and_in_the_report(
+    images: Path, tmp_path: Path, frl: Callable[..., Ended]
+) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(images, own)
+    (own / "<c>" / "IMG_1.HEIC").write_bytes(b"heic")
+    shutil.copy(own / "<c>" / "0.png", own / "<c>" / "again.png")
+    ended = frl(str(own), *SMALL, "--out", "result")
+    assert ended.status == 0
+    for words in ("left out of class '<c>': 1 file with the suffix .heic", "1 of 73 images are copies of others"):
+        assert words in ended.out
+        assert html.escape(words, quote=True) in (tmp_path / "result" / "report.html").read_text()
+
+
+def test_the_time_is_said_before_training_and_what_would_fit_into_an_hour(
+    images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits = data.image_folder(images, size=8)
+    model = models.build("preact_small", num_classes=3, in_channels=3, seed=0)
+    stages = recipe(0.1, epochs=30, fine_tune_epochs=20, batch_size=16)
+    # 48 training, 12 validation images: (23 * 48 + 21 * 12) * 30 + (27 * 48 + 21 * 12) * 20, and the test 4 * 20 * 12
+    passes = 1356 * 30 + 1548 * 20 + 960
+    monkeypatch.setattr(fit_time, "pace", lambda *a: 60 / passes)
+    assert fit_time.forecast(model, splits, stages, torch.device("cpu"), 20) == [
+        "Training and testing will take about 1 min 0 s on this machine."
+    ]
+    paces = iter([7200.0, 40 * 3600.0, 5400.0])  # the model itself, half as wide, a quarter
+    monkeypatch.setattr(fit_time, "pace", lambda *a: next(paces) / passes)
+    assert fit_time.forecast(model, splits, stages, torch.device("cpu"), 20) == [
+        "Training and testing will take about 120 min 0 s on this machine.",
+        "An hour is enough for --model preact_resnet18_quarter --epochs 20 --fine-tune-epochs 13.",
+    ]
+    monkeypatch.undo()
+    assert 0 < fit_time.pace(model, splits, stages[0], torch.device("cpu")) < 1
 
 
 # ----------------------------------------------------------------------------------------------------------- bad input
@@ -214,7 +285,7 @@ def test_a_stopped_command_goes_on_to_the_same_files(
         (["--eps", "8/0"], ["eps", "'8/0'"]),
         (["--eps", "0"], ["eps", "above 0"]),
         (["--eps", "-1/255"], ["eps", "'-1/255'"]),
-        (["--eps", "8"], ["eps", "at most 1"]),
+        (["--eps", "8"], ["eps", "at most 1", "did you mean 8/255?"]),
         (["--eps", "nan"], ["eps", "'nan'"]),
         (["--tau", "0"], ["tau", "positive"]),
         (["--variant", "upweight"], ["upweight", "reweight+remargin"]),
@@ -227,6 +298,7 @@ def test_a_stopped_command_goes_on_to_the_same_files(
         (["--seed", "-1"], ["seed", "-1"]),
         (["--seed", "9999999999"], ["seed"]),
         (["--device", "abacus"], ["abacus"]),
+        (["--batch-size", "1"], ["--batch-size must be at least 2", "got 1"]),
         (["--batch-size", "100"], ["100", "larger than the 48 training images", "32 would fit"]),
     ],
 )
@@ -234,7 +306,7 @@ def test_bad_input_is_one_line_and_writes_nothing(
     frl: Callable[..., Ended], images: Path, tmp_path: Path, options: list[str], words: list[str]
 ) -> None:
     ended = frl(str(images), *SMALL, *options)
-    assert ended.status == 2 and ended.out == ""
+    assert ended.status == 2 and ended.out.count("\n") == ended.out.startswith("Reading 72 images at 8 x 8 pixels")
     assert ended.err.startswith("frl: ") and ended.err.count("\n") == 1
     assert all(word in ended.err for word in words), ended.err
     assert not list(tmp_path.iterdir())
@@ -251,8 +323,8 @@ def test_bad_folders_are_one_line(frl: Callable[..., Ended], images: Path, tmp_p
     before = sorted(tmp_path.rglob("*"))
     for arguments, words in (
         (["nowhere"], "no image folder at nowhere"),
-        ([str(alone)], "must hold between 2 and 256 directories"),
-        ([str(broken)], "0.png cannot be read as an image"),
+        ([str(alone)], "must hold between 2 and 1000 directories"),
+        ([str(broken)], "<c>/0.png (its content is no image of a known format)"),
         ([str(images), "--out", "mine"], "mine is not empty"),
         ([str(images), "--out", "mine/thesis.txt"], "mine/thesis.txt is a file"),
         ([str(images), "--out", "mine/thesis.txt/below"], "cannot write into mine/thesis.txt/below"),

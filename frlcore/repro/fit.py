@@ -13,6 +13,8 @@ import hashlib
 import json
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from frlcore import models
-from frlcore.data import Splits, image_folder
-from frlcore.errors import UserError
+from frlcore.data import Splits
+from frlcore.errors import Diverged, UserError
 from frlcore.fitting import STAGES, check, fit, pick_device, put, recipe, save_model
+from frlcore.folders import divide, scan
 from frlcore.policies import FRL
-from frlcore.repro import fit_report
+from frlcore.repro import fit_images, fit_report, fit_time
 from frlcore.repro.config import canonical
 from frlcore.repro.progress import LINE_SECONDS, clock
 from frlcore.repro.store import Store
@@ -58,6 +61,10 @@ class Job:
         radius(self.eps)
         if self.model not in MODELS:
             raise UserError(f"unknown model '{self.model}'; known: {', '.join(MODELS)}")
+        if self.size < 1:
+            raise UserError(f"--size is a positive number of pixels, not {self.size}")
+        if self.batch_size < 2:
+            raise UserError(f"--batch-size must be at least 2, since batch norm compares images; got {self.batch_size}")
         if not 0 <= self.seed < 2**31:
             raise UserError(f"a seed is a whole number from 0 to 2^31 - 1, got {self.seed}")
 
@@ -74,7 +81,8 @@ def radius(text: str) -> float:
     except (ValueError, ZeroDivisionError) as error:
         raise UserError(f"eps is a number such as 8/255 or 0.03, not '{text}'") from error
     if not 0 < value <= 1:
-        raise UserError(f"eps is a fraction of the pixel range, above 0 and at most 1, not '{text}'")
+        meant = f"; did you mean {text.strip()}/255?" if 1 < value <= 255 and not slash else ""
+        raise UserError(f"eps is a fraction of the pixel range, above 0 and at most 1, not '{text}'{meant}")
     return value
 
 
@@ -91,10 +99,15 @@ def fit_folder(job: Job, out: Path, *, device: str = "auto", console: Console) -
     pick_device(device)
     if out.resolve().is_relative_to(job.path.resolve()):
         raise UserError(f"{out} lies inside {job.path} and would be taken for a class; choose another --out")
-    splits = image_folder(job.path, size=job.size, seed=job.seed, augment=job.augment)
-    policy = FRL(len(splits.info.classes), job.variant, job.tau)
-    check(splits.train, splits.validation, splits.info, policy, list(stages))
+    listing = scan(job.path)
+    policy = FRL(len(listing.classes), job.variant, job.tau)
     _admit(out, job)
+    images = fit_images.read(listing, job.size, out / STATE, console)
+    splits, notes = divide(listing, images, seed=job.seed, augment=job.augment)
+    notes = [*listing.notes, *notes]
+    for line in notes:
+        console.print(line, soft_wrap=True, markup=False)
+    check(splits.train, splits.validation, splits.info, policy, list(stages))
     settings = {**job.settings(), "digest": splits.info.digest}
     keys = {stage: hashlib.sha256(canonical({**settings, "stage": stage})).hexdigest() for stage in STAGES}
     try:
@@ -106,9 +119,14 @@ def fit_folder(job: Job, out: Path, *, device: str = "auto", console: Console) -
         if not held:
             raise UserError(f"another frl fit is at work in {out}; wait for it or choose another --out")
         put(out / STATE / "settings.json", canonical(job.settings()))
+        fit_images.keep(images, listing, job.size, out / STATE)
         resume = {stage: state for stage, key in keys.items() if (state := store.load_state(key))}
         model = models.build(job.model, num_classes=len(splits.info.classes), in_channels=3, seed=job.seed)
-        with _Bar(dict(zip(STAGES, (how.epochs for how in stages), strict=True)), resume, console) as bar:
+        if not resume:
+            for line in fit_time.forecast(model, splits, stages, pick_device(device), TEST_STEPS):
+                console.print(line, soft_wrap=True, markup=False)
+        totals = {stage: how.epochs for stage, how in zip(STAGES, stages, strict=True)}
+        with _diverging(job, out), _Bar(totals, resume, console) as bar:
 
             def keep(stage: str, checkpoint: Checkpoint) -> None:
                 _save(store, keys[stage], checkpoint, out)
@@ -121,7 +139,7 @@ def fit_folder(job: Job, out: Path, *, device: str = "auto", console: Console) -
         attack = Attack(eps, eps / 4, TEST_STEPS)
         found = fit_report.compare(fitted, splits.test, info=splits.info, attack=attack, seed=job.seed)
         save_model(out / OUTPUTS[0], model, name=job.model, info=splits.info, notes=job.settings())
-        _report(found, job, splits, fitted.selected_epoch, out, console)
+        _report(found, job, splits, notes, fitted.selected_epoch, out, console)
     shutil.rmtree(out / STATE)
     for name in OUTPUTS:
         for stale in out.glob(f".{name}.*"):  # a process that died while it wrote
@@ -156,7 +174,20 @@ def _save(store: Store, key: str, checkpoint: Checkpoint, out: Path) -> None:
         raise UserError(f"cannot write into {out}: {reason}; make room, then run the same command again") from error
 
 
-def _report(found: fit_report.Comparison, job: Job, splits: Splits, epoch: int, out: Path, console: Console) -> None:
+@contextmanager
+def _diverging(job: Job, out: Path) -> Iterator[None]:
+    """Say which option to change when the loss runs away, and let go of work that can only end the same way."""
+    try:
+        yield
+    except Diverged as error:
+        shutil.rmtree(out / STATE)
+        advice = f"choose a lower --lr than {job.lr} (the fine-tuning takes a tenth of it)"
+        raise UserError(f"{error.what}: {advice}") from error
+
+
+def _report(
+    found: fit_report.Comparison, job: Job, splits: Splits, notes: list[str], epoch: int, out: Path, console: Console
+) -> None:
     frame = found.frame()
     put(out / "report.csv", frame.to_csv(index=False, lineterminator="\n").encode())
     try:
@@ -166,16 +197,19 @@ def _report(found: fit_report.Comparison, job: Job, splits: Splits, epoch: int, 
         picture = None
         console.print(f"No picture: the package {error.name} is not installed.")
     page = fit_report.page(
-        found, frame, picture, title=splits.info.name, size=job.size, settings=_words(job, splits, epoch)
+        found, frame, picture, title=splits.info.name, size=job.size, settings=_words(job, splits, notes, epoch)
     )
     put(out / "report.html", page.encode())
 
 
-def _words(job: Job, splits: Splits, epoch: int) -> dict[str, str]:
+def _words(job: Job, splits: Splits, notes: list[str], epoch: int) -> dict[str, str]:
     """The settings as the report shows them."""
     parts = f"{len(splits.train)} training, {len(splits.validation)} validation, {len(splits.test)} test"
     shown = {name.replace("_", " "): str(value) for name, value in job.settings().items()}
-    return {"images": f"{parts}, RGB, {job.size} x {job.size} pixels"} | shown | {
+    return {
+        "images": f"{parts}, RGB, {job.size} x {job.size} pixels; what is transparent lies over grey",
+        "left out and repeated": "; ".join(notes) or "nothing",
+    } | shown | {
         "test attack": f"PGD-{TEST_STEPS}, l-inf, radius {job.eps}, steps of a quarter of it",
         "weights": f"after epoch {epoch} of {job.fine_tune_epochs} of the fine-tuning, chosen on validation by the "
         "robust error of the worst class",

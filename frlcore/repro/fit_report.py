@@ -46,15 +46,11 @@ NOTE = (
     "worst of several noisy classes looks worse than it is, and its interval lies too high rather than too low."
 )
 LOAD = """import frlcore
-import numpy as np
-import torch
-from PIL import Image, ImageOps
+from frlcore import data
 from frlcore.evaluate import predict
 
 model, classes = frlcore.load_model("model.safetensors")
-image = ImageOps.exif_transpose(Image.open("new.png")).convert("RGB")
-image = ImageOps.fit(image, ({size}, {size}), Image.Resampling.BILINEAR)
-pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]  # uint8 (1, 3, {size}, {size})
+pixels = data.picture("new.png", size={size})  # uint8 (1, 3, {size}, {size})
 print(classes[predict(model, pixels, scale=255)[0]])"""
 
 
