@@ -141,6 +141,8 @@ def bootstrap(
 
     The "average" is over classes, each counting the same; "average_examples" is over examples.
     All seeds of an example are drawn together, so the interval speaks of other test examples, not of other seeds.
+    Where no resample differs, as when nothing is wrong, the exact interval of as many examples stands in: a bootstrap
+    of a constant has no width, and 8 images without an error do not show that there are none.
     The maximum over noisy classes lies above the true maximum on average, in the data and again in each resample:
     the "worst" interval is biased upward, the more so the closer the leading classes are. Efron and Tibshirani (1993).
     """
@@ -148,6 +150,9 @@ def bootstrap(
     truth, values = _matched(labels, wrong)
     sample = _statistic(_resampled(truth, values, draws, seed), statistic, truth)[:, 0]
     low, high = np.quantile(sample, [(1 - level) / 2, (1 + level) / 2])
+    if low == high:
+        n = _examples(truth, values[:, 0], statistic)
+        low, high = interval(low * n, n, level)
     return float(low), float(high)
 
 
@@ -165,7 +170,8 @@ def paired_bootstrap(
 
     Both methods see the same resamples, within classes. The p-value is the level at which the percentile interval
     starts to hold 0 (with one added to each count, so it is never 0); the smallest possible is 2 / (draws + 1).
-    Each method's worst class may be another one, in the data and in a resample. Efron and Tibshirani (1993).
+    Each method's worst class may be another one, in the data and in a resample. Where no resample differs, the interval
+    is as wide as that of no difference in as many examples. Efron and Tibshirani (1993).
     """
     _check_level(level)
     truth, values = _matched(labels, wrong_a, wrong_b)
@@ -174,6 +180,10 @@ def paired_bootstrap(
     sample = _statistic(_resampled(truth, values, draws, seed), statistic, truth)  # (draws, 2)
     change = sample[:, 0] - sample[:, 1]
     low, high = np.quantile(change, [(1 - level) / 2, (1 + level) / 2])
+    if low == high:
+        n = min(_examples(truth, column, statistic) for column in values.T)
+        (_, width), most = interval(0, n, level), max(1.0, abs(low))
+        low, high = max(-most, low - width), min(most, high + width)
     side = min(int((change <= 0).sum()), int((change >= 0).sum()))
     p = min(1.0, 2 * (1 + side) / (draws + 1))
     return Difference(float(observed[0] - observed[1]), float(low), float(high), p)
@@ -235,6 +245,14 @@ def _statistic(errors: np.ndarray, statistic: str, truth: np.ndarray) -> np.ndar
         return np.average(errors, axis=-1, weights=np.unique(truth, return_counts=True)[1])
     worst, average = errors.max(axis=-1), errors.mean(axis=-1)
     return {"worst": worst, "average": average, "gap": worst - average}[statistic]
+
+
+def _examples(truth: np.ndarray, values: np.ndarray, statistic: str) -> int:
+    """How many examples a statistic of one method rests on: all, or those of its worst class."""
+    if statistic.startswith("average"):
+        return len(truth)
+    errors = [(values[truth == c].mean(), -np.count_nonzero(truth == c)) for c in np.unique(truth)]
+    return -max(errors)[1]  # of equally bad classes the smallest
 
 
 def _check_level(level: float) -> None:

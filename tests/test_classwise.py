@@ -189,10 +189,28 @@ def test_bootstrap_repeats_and_is_fast() -> None:
     assert first[0] < 0.9 < first[1]
 
 
-def test_bootstrap_of_a_certain_outcome_has_no_width() -> None:
-    labels, _ = outcomes([0, 0], 10, np.random.default_rng(0))
-    assert bootstrap(labels, labels == 1, "worst") == (1, 1)
-    assert bootstrap(labels, labels == 1, "average") == (0.5, 0.5)
+def test_an_interval_has_a_width_even_where_every_resample_is_the_same() -> None:
+    labels = np.repeat([0, 1], 8)
+    none, all_, one_class = np.zeros(16), np.ones(16), labels.astype(float)
+    edge = 1 - 0.025 ** (1 / 16)  # Clopper and Pearson: 0 of 16
+    assert bootstrap(labels, none, "average") == pytest.approx((0, edge))
+    assert bootstrap(labels, all_, "average") == pytest.approx((1 - edge, 1))
+    assert bootstrap(labels, none, "worst") == pytest.approx((0, 1 - 0.025 ** (1 / 8)))  # rests on one class
+    assert bootstrap(labels, one_class, "worst") == pytest.approx((0.025 ** (1 / 8), 1))
+    low, high = bootstrap(labels, one_class, "average")
+    exact = stats.binomtest(8, 16).proportion_ci(method="exact")
+    assert (low, high) == pytest.approx((exact.low, exact.high))
+    uneven = np.repeat([0, 1], [4, 12])  # of two classes as bad, the smaller one says less
+    assert bootstrap(uneven, np.zeros(16), "worst")[1] == pytest.approx(1 - 0.025 ** (1 / 4))
+
+
+def test_no_difference_in_a_few_examples_is_no_proof_of_none() -> None:
+    labels, wrong = np.repeat([0, 1], 8), np.tile([0.0, 1.0], 8)
+    found = paired_bootstrap(labels, wrong, wrong, "average")
+    edge = 1 - 0.025 ** (1 / 16)
+    assert found[:3] == pytest.approx((0, -edge, edge)) and found.p == 1
+    found = paired_bootstrap(labels, np.ones(16), np.zeros(16), "worst")
+    assert found[:3] == pytest.approx((1, 0.025 ** (1 / 8), 1)) and found.p < 0.01
 
 
 def test_coverage_of_the_bootstrap_and_its_upward_bias() -> None:
@@ -225,8 +243,9 @@ def test_paired_bootstrap_sees_what_two_intervals_hide() -> None:
 
 def test_paired_bootstrap_of_the_same_thing_shows_nothing() -> None:
     labels, a = outcomes([0.4, 0.6], 50, np.random.default_rng(7), seeds=3)
-    assert paired_bootstrap(labels, a, a, "average") == (0, 0, 0, 1)
-    assert paired_bootstrap(torch.tensor(labels), torch.tensor(a), torch.tensor(a)) == (0, 0, 0, 1)
+    tensors = torch.tensor(labels), torch.tensor(a), torch.tensor(a)
+    for found in (paired_bootstrap(labels, a, a, "average"), paired_bootstrap(*tensors)):
+        assert found.difference == 0 and found.p == 1 and found.low == -found.high < 0
 
 
 def test_p_values_of_the_paired_bootstrap_are_honest_without_a_difference() -> None:
@@ -307,4 +326,5 @@ def test_both_averages_agree_when_classes_are_of_one_size() -> None:
 
 def test_the_average_over_examples_takes_labels_as_they_come() -> None:
     labels, wrong = np.array([7, 2, 7, 7]), np.array([1, 0, 1, 1])  # classes 2 and 7, out of order
-    assert bootstrap(labels, wrong, "average_examples") == (0.75, 0.75)
+    exact = stats.binomtest(3, 4).proportion_ci(method="exact")
+    assert bootstrap(labels, wrong, "average_examples") == pytest.approx((exact.low, exact.high))
