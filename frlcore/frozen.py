@@ -70,22 +70,27 @@ def freeze(model: nn.Module, height: int, width: int, dtype: torch.dtype | None 
     and the head keep the model's own, because a coarse input would round the perturbation away and coarse logits its
     effect. Any other network, a subclass or one with changed layers too, comes back as it is; the caller sets its mode.
     """
-    if not _foldable(model):
+    if not foldable(model):
         return model
     with torch.no_grad():
-        stem, tensors = _convolution(model.stem, height, width)
-        height, width = stem.height, stem.width
-        blocks, inner = [], []
-        for block in model.blocks:
-            plan, parts = _block(block, height, width)
-            height, width = plan.second.height, plan.second.width
-            blocks.append(plan)
-            inner += parts
-        if model.bn is not None:
-            inner += _scale_shift(model.bn)
-        tensors += [t.to(dtype or t.dtype) for t in inner]
-        tensors += [model.head.weight.detach().t().clone(), model.head.bias.detach().clone()]
-    return Frozen(Plan(stem, tuple(blocks), model.bn is not None), tensors)
+        return Frozen(*fold(model, height, width, dtype))
+
+
+def fold(model: nn.Module, height: int, width: int, dtype: torch.dtype | None) -> tuple[Plan, list[Tensor]]:
+    """Plan and tensors of a frozen copy of a foldable network; call it where no gradient is asked for."""
+    stem, tensors = _convolution(model.stem, height, width)
+    height, width = stem.height, stem.width
+    blocks, inner = [], []
+    for block in model.blocks:
+        plan, parts = _block(block, height, width)
+        height, width = plan.second.height, plan.second.width
+        blocks.append(plan)
+        inner += parts
+    if model.bn is not None:
+        inner += _scale_shift(model.bn)
+    tensors += [t.to(dtype or t.dtype) for t in inner]
+    tensors += [model.head.weight.detach().t().clone(), model.head.bias.detach().clone()]
+    return Plan(stem, tuple(blocks), model.bn is not None), tensors
 
 
 def run(plan: Plan, tensors: list[Tensor], x: Tensor) -> Tensor:
@@ -106,7 +111,7 @@ def run(plan: Plan, tensors: list[Tensor], x: Tensor) -> Tensor:
     return torch.addmm(bias, x.mean((1, 2), dtype=head.dtype), head)
 
 
-def _foldable(model: nn.Module) -> bool:
+def foldable(model: nn.Module) -> bool:
     """Whether `model` is a PreActResNet made of the layers that the folding below knows."""
     if type(model) is not PreActResNet or any(type(block) is not PreActBlock for block in model.blocks):
         return False

@@ -68,10 +68,14 @@ class PreActResNet(nn.Module):
         self.head = nn.Linear(channels, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x))
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the head sees, `(N, widths[-1])`, in the head's precision."""
         h = self.blocks(self.stem(x))  # (N, widths[-1], H / 2^(stages - 1), W / 2^(stages - 1))
         if self.bn is not None:
             h = F.relu(self.bn(h))
-        return self.head(h.mean((2, 3)))
+        return h.mean((2, 3), dtype=self.head.weight.dtype)
 
 
 def preact_resnet18(num_classes: int = 10, in_channels: int = 3, width: int = 64) -> PreActResNet:

@@ -58,7 +58,7 @@ def batch() -> Batch:
 
 @pytest.fixture(scope="module")
 def resnet(batch: Batch) -> nn.Module:
-    return seasoned("preact_resnet18", 3, batch[0])
+    return seasoned("preact_resnet18_quarter", 3, batch[0])
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def compiler(backend: Any) -> acceleration.Compile:
 def test_the_attack_stays_in_its_ball_is_as_strong_and_leaves_nothing_behind(
     name: str, loss: str, steps: int, request: pytest.FixtureRequest
 ) -> None:
-    """PreActResNet-18 on 64 images, one step; a small network, several. At most a tenth of the rise may be missing."""
+    """PreActResNet-18 at a quarter of its width on 64 images, one step; a small network, several. At most a tenth of the rise may be missing."""
     if name == "resnet":
         model, (x, y) = request.getfixturevalue("resnet"), request.getfixturevalue("batch")
     else:
@@ -126,7 +126,8 @@ def test_the_fast_gradient_is_the_gradient(digits: tuple[nn.Module, Batch]) -> N
 # Compiled code
 
 
-def test_one_compilation_serves_other_weights_and_other_batches() -> None:
+def test_one_compilation_serves_other_weights_and_other_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(acceleration.COMPILED, "cpu", acceleration.COMPILED["cuda"])
     x, y = images(8, 32)
     model = seasoned("preact_narrow", 3, x)
     counter = CompileCounterWithBackend("aot_eager")
@@ -137,11 +138,14 @@ def test_one_compilation_serves_other_weights_and_other_batches() -> None:
         copy_ = attack_copy(fast, 32, 32)
         logits.append(input_gradient(copy_, shifted, y)[1])
         pgd(copy_, shifted, y, eps=EPS, step_size=EPS, steps=2)  # whose points lie in memory as the batch does
+        with torch.no_grad():  # of the weights and statistics as they are now
+            found, wanted = copy_(shifted), freeze(model, 32, 32)(shifted)
+        assert (found - wanted).norm() < 0.05 * wanted.norm()
         F.cross_entropy(fast(shifted), y).backward()
         with torch.no_grad():
             for p in model.parameters():
                 p.add_(0.05 * p.sign())
-    assert counter.frame_count == 2  # the attack's gradient and the training forward
+    assert counter.frame_count == 4  # freezing, the attack's gradient and its clean target, the training forward
     assert set(fast.chosen.values()) == {"compiled"}
     full = input_gradient(freeze(model, 32, 32), x, y)[1]
     assert not torch.allclose(logits[0], logits[1], rtol=0.1) and not torch.allclose(logits[1], full, rtol=0.1)
@@ -214,6 +218,15 @@ def wrong(function: Callable[..., Any]) -> Callable[..., Any]:
     return rolled
 
 
+def test_a_compiler_that_fails_is_asked_once_a_function(caplog: pytest.LogCaptureFixture) -> None:
+    x, _ = images(32, 8, 1)
+    fast = Accelerated(seasoned("preact_small", 1, x), broken)
+    with caplog.at_level(logging.WARNING):
+        for count in (32, 16, 8):
+            fast(x[:count])
+    assert len(caplog.records) == 1 and set(fast.chosen.values()) == {"autocast"}
+
+
 @pytest.mark.parametrize(("bad", "reason"), [(broken, "no compiler here"), (wrong, "away from float32")])
 def test_compiled_code_that_fails_or_errs_is_left_out_with_one_line(
     bad: acceleration.Compile, reason: str, digits: tuple[nn.Module, Batch], caplog: pytest.LogCaptureFixture
@@ -248,15 +261,82 @@ def test_an_answer_that_is_no_number_is_not_near() -> None:
     assert choose("x", {"fast": lambda: (one, one)}, (one, one)) == "fast"
 
 
-def test_on_a_cpu_training_uses_the_model_itself() -> None:
-    model = models.build("preact_small", num_classes=10, in_channels=1, seed=0)
-    assert accelerate(model) is model
+# Where it is turned on
 
+
+def quarter() -> nn.Module:
+    return models.build("preact_resnet18_quarter", num_classes=10, in_channels=3, seed=0)  # 0.70 M parameters
+
+
+@pytest.fixture
+def units(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU with bfloat16 matrix units, as far as torch can say."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True, "amx_bf16": True})
+
+
+def test_on_a_cuda_device_every_network_is_accelerated() -> None:
     class There(nn.Module):
         def parameters(self, recurse: bool = True) -> Iterator[Any]:
             yield SimpleNamespace(device=torch.device("cuda", 1))
 
     assert isinstance(accelerate(There()), Accelerated)
+
+
+@pytest.mark.parametrize("found", [{"avx2": True}, {"avx512_bf16": True}, {"amx_bf16": False, "amx_int8": True}])
+def test_a_cpu_without_matrix_units_keeps_the_model_itself(
+    found: dict[str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
+    model = quarter()
+    assert accelerate(model) is model
+
+
+@pytest.mark.usefixtures("units")
+def test_a_cpu_with_matrix_units_accelerates_large_networks_that_can_be_frozen() -> None:
+    assert isinstance(accelerate(quarter()), Accelerated)
+    for name, channels in (("preact_small", 1), ("preact_wide", 1), ("preact_narrow", 3)):
+        model = models.build(name, num_classes=10, in_channels=channels, seed=0)
+        assert accelerate(model) is model
+    other = nn.Sequential(nn.Flatten(), nn.Linear(3072, 1000))  # larger, but it cannot be frozen
+    assert accelerate(other) is other
+
+
+@pytest.mark.usefixtures("units")
+def test_without_a_compiler_it_goes_on_in_eager_code_and_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("CXX", "no-compiler-of-this-name")
+    with caplog.at_level(logging.WARNING):
+        fast = accelerate(quarter())
+        x, y = images(8, 32)
+        for count in (8, 4):  # every shape
+            F.cross_entropy(fast(x[:count]), y[:count]).backward()
+    assert set(fast.chosen.values()) == {"autocast"}
+    assert len(caplog.records) == 1 and "no C++ compiler" in caplog.records[0].getMessage()
+
+
+def test_the_head_answers_in_float32(digits: tuple[nn.Module, Batch]) -> None:
+    """Logits of the bfloat16 forward are no bfloat16 numbers; the blocks' answers are."""
+    model, (x, _) = digits
+    seen: list[torch.dtype] = []
+    for module in (model.blocks, model.head):
+        module.register_forward_hook(lambda _, __, out: seen.append(out.dtype))
+    fast = Accelerated(model, compiler=None)
+    fast.chosen["forward", *x.shape] = "autocast"
+    logits = fast(x)
+    assert seen == [torch.bfloat16, torch.float32]
+    assert logits.dtype == torch.float32 and not torch.equal(logits, logits.bfloat16().float())
+
+
+def test_the_arithmetic_is_told_as_it_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    fast = Accelerated(quarter(), compiler=None)
+    assert fast.in_words() == "float32"
+    fast.chosen |= {("forward", 8): "float32", ("attack", "freezing", 32, 32): "float32"}
+    assert fast.in_words() == "float32"
+    fast.chosen |= {("forward", 8): "compiled", ("attack", 8): "compiled", ("attack", 4): "float32"}
+    assert fast.in_words() == "bfloat16 (forward compiled, attack compiled/float32)"
+    monkeypatch.setattr(fast, "device_type", "cuda")
+    assert fast.in_words() == "bfloat16 (forward compiled, attack compiled/TF32)"
 
 
 # Settings and memory
