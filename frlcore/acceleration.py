@@ -78,6 +78,11 @@ def attack_copy(model: nn.Module | Accelerated, height: int, width: int) -> Froz
     return model.attack_copy(height, width) if isinstance(model, Accelerated) else freeze(model, height, width)
 
 
+def in_words(model: nn.Module | Accelerated) -> str:
+    """The arithmetic that training has used so far, for a record: that which was chosen."""
+    return model.in_words() if isinstance(model, Accelerated) else PLAIN
+
+
 class Accelerated:
     """A network in training; the same parameters, faster. `compiler=None` does without compiled code.
 
@@ -153,7 +158,6 @@ class Accelerated:
         return gradient(self._sound("training attack", key, steep, lambda: steep(PLAIN)), target)
 
     def in_words(self) -> str:
-        """The arithmetic that training has used so far, for a record."""
         plain = "TF32" if self.device_type == "cuda" else PLAIN  # see `arithmetic`
         found = {part: {way for key, way in self.chosen.items() if key[0] == part} for part in ("forward", "attack")}
         if not set().union(*found.values()) - {PLAIN}:

@@ -19,6 +19,8 @@ from frlcore.errors import UserError
 from frlcore.frozen import freeze
 from frlcore.settings import Attack
 
+GPU_MULTIPLE = 128  # a batch that shrinks on a GPU has few different sizes: cuDNN looks for kernels at each
+
 
 @dataclass(frozen=True)
 class Outcomes:
@@ -111,11 +113,12 @@ def _attack(
     x_adv = ball.random_point(generator)
     active = torch.arange(len(y), device=y.device)  # positions of the examples still under attack
     step = per_sample(attack.step_size, x, "step_size")
+    multiple = GPU_MULTIPLE if x.device.type == "cuda" else 1
     for k in range(attack.steps + 1):
         if not keep_all:
-            alive = (worst[active] == y[active]).nonzero().squeeze(1)
-            if len(alive) < len(active):
-                active, x_adv, ball = active[alive], x_adv[alive], ball.select(alive)
+            kept = _kept(worst[active] == y[active], multiple)
+            if len(kept) < len(active):
+                active, x_adv, ball = active[kept], x_adv[kept], ball.select(kept)
             if not len(active):
                 break
         target = y[active]
@@ -130,6 +133,16 @@ def _attack(
         worst[active] = torch.where(unbroken, prediction, worst[active])
         last[active] = prediction
     return worst, last
+
+
+def _kept(alive: Tensor, multiple: int) -> Tensor:
+    """Positions that stay in the batch: all that are alive, filled up with others to a multiple of `multiple`.
+
+    The others are broken already, and stay so whatever the attack does to them.
+    """
+    positions = alive.nonzero().squeeze(1)
+    missing = -len(positions) % multiple
+    return torch.cat([positions, (~alive).nonzero().squeeze(1)[:missing]]) if missing else positions
 
 
 def _small(parts: list[Tensor]) -> np.ndarray:

@@ -34,7 +34,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frlcore.acceleration import Accelerated, accelerate, arithmetic, attack_copy, within_memory
+from frlcore.acceleration import Accelerated, accelerate, arithmetic, attack_copy, in_words, within_memory
 from frlcore.attacks import pgd
 from frlcore.classwise import ClassErrors
 from frlcore.data import Split, Splits, augment, to_float
@@ -48,7 +48,8 @@ from frlcore.settings import DataInfo, Training
 class Checkpoint:
     """All that training needs to go on after `epoch` finished epochs; `selected` are the weights validation chose.
 
-    `seconds` are those of the epochs so far, for whoever keeps the time; training itself does not.
+    `arithmetic` says in words what the epochs so far were computed in (more than one entry when a run went on on another
+    machine). `seconds` are those of the epochs so far, for whoever keeps the time; training itself does not.
     """
 
     epoch: int
@@ -59,6 +60,7 @@ class Checkpoint:
     selected_epoch: int = -1
     selected_error: float = float("inf")
     history: list[dict[str, Any]] = field(default_factory=list)
+    arithmetic: list[str] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
 
@@ -91,7 +93,7 @@ def train(
         state = replace(resume, history=resume.history[: resume.epoch])  # its own list: the caller's stays as it is
     else:
         state = _snapshot(model, optimizer, policy, Checkpoint(0, {}, {}, {}))
-    network = accelerate(model)
+    network, earlier = accelerate(model), state.arithmetic
 
     def attempt(count: int) -> None:  # the memory that a batch of `count` images takes
         smaller = Accelerated(model, compiler=None) if isinstance(network, Accelerated) else model
@@ -109,6 +111,7 @@ def train(
             raise Diverged(loss, epoch + 1, training.lr)
         state.history[-1] |= {"loss": loss, "policy": _lists(policy.state), "settings": _lists(vars(settings))}
         state = _snapshot(model, optimizer, policy, state, epoch + 1)
+        state.arithmetic = list(dict.fromkeys([*earlier, in_words(network)]))
         if after_epoch(replace(state, history=list(state.history))) and state.epoch < training.epochs:
             return state
     _validate(model, splits, training, state, seed)
@@ -198,9 +201,10 @@ def generator_for(purpose: str, seed: int, epoch: int, device: torch.device | st
 def _validate(model: nn.Module, splits: Splits, training: Training, state: Checkpoint, seed: int) -> ClassErrors:
     """Class-wise validation errors after `state.epoch` epochs; logs them and keeps the best weights so far."""
     generator = generator_for("validation", seed, state.epoch, splits.validation.images.device)
-    found = outcomes(
-        model, splits.validation, scale=splits.info.scale, attack=training.validation_attack, generator=generator
-    )
+    with arithmetic(splits.validation.images.device, tf32=True, benchmark=True):  # as in training
+        found = outcomes(
+            model, splits.validation, scale=splits.info.scale, attack=training.validation_attack, generator=generator
+        )
     errors = ClassErrors.from_predictions(found.label, found.clean, found.adversarial, len(splits.info.classes))
     state.history.append({"epoch": state.epoch, "validation": errors.to_dict()})
     statistic, kind = training.select.split()

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from frlcore import training
+from frlcore.acceleration import Accelerated
 from frlcore.errors import UserError
 from frlcore.repro import cli, plan, worker
 from frlcore.repro.config import Run, canonical
@@ -185,6 +187,36 @@ def test_stopping_after_every_epoch_ends_with_the_same_bytes(
         assert made["resumed_at_epoch"] == 1 and len(made["epoch_seconds"]) == 2
         assert made["seconds"] > sum(made["epoch_seconds"]) > state.seconds[0] == made["epoch_seconds"][0] > 0
     assert results(store, [parent, child]) == results(undisturbed, [parent, child])
+
+
+def test_where_checkpoints_are_rare_the_last_and_that_of_a_stop_are_kept(
+    store: Store, tiny_run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, and the stopped run goes on from where it stopped."""
+    kept: list[int] = []
+    save = Store.save_state
+    monkeypatch.setattr(Store, "save_state", lambda self, key, c: kept.append(c.epoch) or save(self, key, c))
+    monkeypatch.setitem(worker.SAVE_EVERY, "cpu", 3600.0)
+    run = tiny_run(training={"epochs": 6})
+    assert not carry_out(run, store, device="cpu", after_step=lambda epoch: epoch == 4)
+    assert kept == [4]
+    assert carry_out(run, store, device="cpu") and kept == [4, 6]
+    assert store.provenance(run.key)["resumed_at_epoch"] == 4
+
+
+def test_provenance_names_the_arithmetic_that_training_chose(
+    store: Store, tiny_run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run begun in bfloat16 that goes on on a machine without it; and one that was in float32 throughout."""
+    plain, mixed = tiny_run(), tiny_run(training={"epochs": 2}, seed=1)
+    assert carry_out(plain, store, device="cpu")
+    assert store.provenance(plain.key)["precision"] == "float32"
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "accelerate", lambda model: Accelerated(model, compiler=None))
+        assert not carry_out(mixed, store, device="cpu", after_step=lambda epoch: True)
+    assert carry_out(mixed, store, device="cpu")
+    found = store.provenance(mixed.key)["precision"]
+    assert found == "bfloat16 (forward autocast, attack bfloat16), then float32 training, float32 test"
 
 
 def test_weights_that_are_both_last_and_selected_are_tested_once(

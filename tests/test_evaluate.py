@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frlcore import data, models, policies
+from frlcore import data, evaluate, models, policies
 from frlcore.attacks import pgd
 from frlcore.data import Split, to_float
 from frlcore.errors import UserError
@@ -106,6 +106,34 @@ def test_both_modes_find_the_same_first_mistakes(
     kept = run(network, digits.train, attack, batch_size=batch_size, last_iterate=True)
     assert (dropped.adversarial != kept.adversarial).sum() <= ROUNDING
     assert np.array_equal(dropped.clean, kept.clean)
+
+
+def test_who_stays_in_a_batch_that_shrinks_by_whole_multiples() -> None:
+    alive = torch.tensor([False, True, False, True, True, False, False])
+    assert evaluate._kept(alive, 1).tolist() == [1, 3, 4]
+    assert evaluate._kept(alive, 4).tolist() == [1, 3, 4, 0]  # filled up with one that is broken already
+    assert evaluate._kept(alive, 3).tolist() == [1, 3, 4]
+    assert evaluate._kept(alive, 16).tolist() == [1, 3, 4, 0, 2, 5, 6]  # there are no more
+    assert evaluate._kept(alive & False, 4).tolist() == []
+
+
+def test_filling_up_changes_no_verdict(
+    network: nn.Module, digits: data.Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = outcomes(network, digits.test, scale=16, attack=LINF, generator=seeded())
+    kept = evaluate._kept
+    sizes: list[int] = []
+
+    def filled(alive: Tensor, _: int) -> Tensor:
+        positions = kept(alive, 64)
+        sizes.append(len(positions))
+        return positions
+
+    monkeypatch.setattr(evaluate, "_kept", filled)
+    found = outcomes(network, digits.test, scale=16, attack=LINF, generator=seeded())
+    assert sizes[-1] < len(digits.test) and all(size % 64 == 0 for size in sizes[1:])
+    assert (found.clean == plain.clean).all()
+    assert ((found.adversarial == found.label) != (plain.adversarial == plain.label)).sum() <= ROUNDING
 
 
 @pytest.mark.parametrize("attack", [LINF, L2], ids=["linf", "l2"])

@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -17,13 +17,16 @@ import torch
 import torch._dynamo  # noqa: F401 (torch.optim imports it at the first optimizer)
 
 from frlcore import data, models
-from frlcore.acceleration import arithmetic
+from frlcore.acceleration import PLAIN, arithmetic
 from frlcore.evaluate import outcomes
 from frlcore.fitting import pick_device
 from frlcore.repro.checks import carry_out_check, packed
 from frlcore.repro.config import Check, Run, Task
 from frlcore.repro.store import PROJECT, Store, pack
 from frlcore.training import Checkpoint, generator_for, train
+
+# Seconds between two checkpoints: on a CPU every epoch has one, on a GPU it can take as long as the epoch.
+SAVE_EVERY = {"cpu": 0.0, "cuda": 60.0}
 
 
 def carry_out(
@@ -34,11 +37,12 @@ def carry_out(
     after_step: Callable[[int], bool] = lambda step: False,
     deadline: float | None = None,
 ) -> bool:
-    """Train, test and store `run`, going on from its last whole epoch; False if `after_step` stopped it.
+    """Train, test and store `run`, going on from its last checkpoint; False if `after_step` stopped it.
 
     A step is an epoch of a run, a hundredth of a check. Test predictions are made once, at the end, for the last and
     the validation-selected weights, in float32. A run that another process has in hand is waited for, until `deadline`
-    (`time.time()`) if there is one.
+    (`time.time()`) if there is one. There is a checkpoint after every epoch, on a GPU at most once a minute, and where
+    `after_step` stops the run.
     """
     where = pick_device(device)
     with store.lock(run.key, deadline) as held:
@@ -56,11 +60,20 @@ def carry_out(
         resume = store.load_state(run.key)
         seconds = list(resume.seconds) if resume else []
         started = time.perf_counter() - sum(seconds)  # as if it had never stopped
+        saved = time.perf_counter()
 
         def keep(checkpoint: Checkpoint) -> bool:
+            nonlocal saved
             seconds.append(round(time.perf_counter() - started - sum(seconds), 4))
-            store.save_state(run.key, replace(checkpoint, seconds=seconds))
-            return after_step(checkpoint.epoch)
+            checkpoint = replace(checkpoint, seconds=seconds)
+            due = time.perf_counter() - saved >= SAVE_EVERY[where.type] or checkpoint.epoch == run.training.epochs
+            if due:
+                store.save_state(run.key, checkpoint)
+                saved = time.perf_counter()
+            stop = after_step(checkpoint.epoch)
+            if stop and not due:
+                store.save_state(run.key, checkpoint)
+            return stop
 
         last = train(model, splits, run.training, policy, seed=run.seed, resume=resume, after_epoch=keep)
         if last.epoch < run.training.epochs:
@@ -82,14 +95,17 @@ def carry_out(
             "epoch_seconds": seconds,
             "resumed_at_epoch": resume.epoch if resume else 0,
             "training_images_per_second": round(images / max(sum(seconds), 1e-9), 1),
-            **machine(where),
+            **machine(where, last.arithmetic),
         }
         store.finish(run.key, body, made, weights)
         return True
 
 
-def machine(device: torch.device) -> dict[str, Any]:
-    """What made a record: versions, commit, processor, and the precision of its arithmetic."""
+def machine(device: torch.device, trained: Sequence[str] = ()) -> dict[str, Any]:
+    """What made a record: versions, commit, processor, and the precision of its arithmetic.
+
+    `trained` is what training says it computed in (`Checkpoint.arithmetic`); tests and checks compute in float32.
+    """
     on_gpu = device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(device) if on_gpu else _processor(),
@@ -98,7 +114,7 @@ def machine(device: torch.device) -> dict[str, Any]:
         "numpy": np.__version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "precision": "bf16 training, float32 test" if on_gpu else "float32",
+        "precision": f"{', then '.join(trained)} training, float32 test" if set(trained) - {PLAIN} else PLAIN,
         "commit": _commit(),
     }
 
