@@ -32,8 +32,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from frlcore import models, policies
-from frlcore.acceleration import accelerate, arithmetic
+from frlcore.acceleration import accelerate
 from frlcore.data import Split, to_float
+from frlcore.device import arithmetic
 from frlcore.evaluate import outcomes
 from frlcore.settings import Attack, Training, info
 from frlcore.training import generator_for, train_epoch

@@ -22,17 +22,15 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frlcore.attacks import input_gradient
-from frlcore.errors import UserError
 from frlcore.frozen import Frozen, Plan, fold, foldable, freeze, run
 
 LOG = logging.getLogger(__name__)
@@ -44,7 +42,6 @@ COMPILED = {  # on a CPU the last two would take longer to compile than they gai
     "cuda": ("training forward", "training attack", "attack's clean target", "freezing"),
     "cpu": ("training forward", "training attack"),
 }
-T = TypeVar("T")
 Way = Callable[..., Any]
 Compile = Callable[[Way], Way]
 
@@ -158,7 +155,7 @@ class Accelerated:
         return gradient(self._sound("training attack", key, steep, lambda: steep(PLAIN)), target)
 
     def in_words(self) -> str:
-        plain = "TF32" if self.device_type == "cuda" else PLAIN  # see `arithmetic`
+        plain = "TF32" if self.device_type == "cuda" else PLAIN  # see device.arithmetic
         found = {part: {way for key, way in self.chosen.items() if key[0] == part} for part in ("forward", "attack")}
         if not set().union(*found.values()) - {PLAIN}:
             return plain
@@ -235,45 +232,6 @@ def choose(
             failed(name)
         LOG.warning("%s goes on without its '%s' version: %s", what, name, reason)
     return PLAIN
-
-
-@contextmanager
-def arithmetic(device: torch.device, *, tf32: bool, benchmark: bool) -> Iterator[None]:
-    """On a CUDA device: float32 products as TF32 or in true float32, and cuDNN's choice of kernels by trial."""
-    if device.type != "cuda":
-        yield
-        return
-    settings = ((torch.backends.cudnn, "allow_tf32"), (torch.backends.cuda.matmul, "allow_tf32"),
-                (torch.backends.cudnn, "benchmark"))  # fmt: skip
-    before = [getattr(place, name) for place, name in settings]
-    try:
-        for (place, name), value in zip(settings, (tf32, tf32, benchmark), strict=True):
-            setattr(place, name, value)
-        yield
-    finally:
-        for (place, name), value in zip(settings, before, strict=True):
-            setattr(place, name, value)
-
-
-def within_memory(work: Callable[[], T], attempt: Callable[[int], object], batch_size: int) -> T:
-    """`work()`; when the device's memory does not suffice, a UserError naming a batch size with which it did.
-
-    `attempt(n)` does the memory-hungry part of the work with n images; sizes are halved until one fits.
-    """
-    try:
-        return work()
-    except torch.OutOfMemoryError:
-        pass  # what the failed work held is let go before the attempts
-    size = batch_size // 2
-    while size:
-        torch.cuda.empty_cache()  # does nothing where there is no CUDA
-        try:
-            attempt(size)
-        except torch.OutOfMemoryError:
-            size //= 2
-        else:
-            raise UserError(f"a batch of {batch_size} images needs more memory than the device has; {size} images fit")
-    raise UserError("the device's free memory does not suffice for one image; free some or use another device")
 
 
 def _logits(model: nn.Module, x: Tensor) -> Tensor:

@@ -34,10 +34,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frlcore.acceleration import Accelerated, accelerate, arithmetic, attack_copy, in_words, within_memory
+from frlcore.acceleration import Accelerated, accelerate, attack_copy, in_words
 from frlcore.attacks import pgd
 from frlcore.classwise import ClassErrors
 from frlcore.data import Split, Splits, augment, to_float
+from frlcore.device import arithmetic, within_memory
 from frlcore.errors import Diverged, UserError
 from frlcore.evaluate import outcomes
 from frlcore.policies import ClassSettings, Policy
@@ -48,8 +49,8 @@ from frlcore.settings import DataInfo, Training
 class Checkpoint:
     """All that training needs to go on after `epoch` finished epochs; `selected` are the weights validation chose.
 
-    `arithmetic` says in words what the epochs so far were computed in (more than one entry when a run went on on another
-    machine). `seconds` are those of the epochs so far, for whoever keeps the time; training itself does not.
+    `arithmetic` says in words what the epochs so far were computed in, in several entries when the machine changed.
+    `seconds` are those of the epochs so far, for whoever keeps the time; training itself does not.
     """
 
     epoch: int
@@ -73,6 +74,7 @@ def train(
     seed: int,
     resume: Checkpoint | None = None,
     after_epoch: Callable[[Checkpoint], bool] = lambda checkpoint: False,
+    after_batch: Callable[[], object] = lambda: None,
 ) -> Checkpoint:
     """Train `model` in place and return the last checkpoint (Algorithm 1).
 
@@ -104,8 +106,9 @@ def train(
         policy.update(_validate(model, splits, training, state, seed), training.policy_decay(epoch))
         settings = policy.settings()
         work = partial(
-            train_epoch, network, splits.train, splits.info, training, settings, optimizer, epoch=epoch, seed=seed
-        )
+            train_epoch, network, splits.train, splits.info, training, settings, optimizer, epoch=epoch, seed=seed,
+            after_batch=after_batch,
+        )  # fmt: skip
         loss = within_memory(work, attempt, training.batch_size)
         if not np.isfinite(loss):
             raise Diverged(loss, epoch + 1, training.lr)
@@ -128,6 +131,7 @@ def train_epoch(
     *,
     epoch: int,
     seed: int,
+    after_batch: Callable[[], object] = lambda: None,
 ) -> float:
     """One pass over `split` in random batches of constant size; returns the mean loss. Step 9 of Algorithm 1."""
     device = split.images.device
@@ -151,6 +155,7 @@ def train_epoch(
             loss.backward()
             optimizer.step()
             total += loss.detach()
+            after_batch()
     return float(total / len(batches))
 
 

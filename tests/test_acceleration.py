@@ -16,12 +16,9 @@ from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from frlcore import acceleration, data, models, policies, training
-from frlcore.acceleration import Accelerated, FastCopy, accelerate, arithmetic, attack_copy, choose, within_memory
+from frlcore.acceleration import Accelerated, FastCopy, accelerate, attack_copy, choose
 from frlcore.attacks import input_gradient, pgd
-from frlcore.errors import UserError
-from frlcore.evaluate import outcomes
 from frlcore.frozen import Frozen, freeze
-from frlcore.settings import Attack
 from frlcore.training import Training, batch_loss, train
 
 EPS = 8 / 255
@@ -78,7 +75,7 @@ def compiler(backend: Any) -> acceleration.Compile:
 def test_the_attack_stays_in_its_ball_is_as_strong_and_leaves_nothing_behind(
     name: str, loss: str, steps: int, request: pytest.FixtureRequest
 ) -> None:
-    """PreActResNet-18 at a quarter of its width on 64 images, one step; a small network, several. At most a tenth of the rise may be missing."""
+    """A quarter of PreActResNet-18 on 64 images, one step; a small network, several. 0.9 of the rise must be left."""
     if name == "resnet":
         model, (x, y) = request.getfixturevalue("resnet"), request.getfixturevalue("batch")
     else:
@@ -337,74 +334,3 @@ def test_the_arithmetic_is_told_as_it_was_chosen(monkeypatch: pytest.MonkeyPatch
     assert fast.in_words() == "bfloat16 (forward compiled, attack compiled/float32)"
     monkeypatch.setattr(fast, "device_type", "cuda")
     assert fast.in_words() == "bfloat16 (forward compiled, attack compiled/TF32)"
-
-
-# Settings and memory
-
-
-def test_arithmetic_is_set_for_a_gpu_and_put_back() -> None:
-    def now() -> tuple[bool, ...]:
-        cudnn = torch.backends.cudnn
-        return cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32, cudnn.benchmark, cudnn.enabled
-
-    before = now()
-    with arithmetic(torch.device("cpu"), tf32=False, benchmark=True):
-        assert now() == before
-    for tf32, benchmark in ((True, True), (False, False)):
-        with pytest.raises(KeyError), arithmetic(torch.device("cuda"), tf32=tf32, benchmark=benchmark):
-            assert now() == (tf32, tf32, benchmark, True)
-            raise KeyError
-        assert now() == before
-
-
-class Small(nn.Linear):
-    """A device that holds `room` images."""
-
-    room = 20
-
-    def forward(self, x: Tensor) -> Tensor:
-        if len(x) > self.room and self.training:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        return super().forward(x.flatten(1))
-
-
-@pytest.mark.parametrize(("room", "said"), [(20, "a batch of 64 images .* 16 images fit"), (0, "for one image")])
-def test_too_little_memory_names_a_batch_that_fits(room: int, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Small, "room", room)
-    how = Training("natural", 1, lr=0.01, batch_size=64, validation_steps=1)
-    with pytest.raises(UserError, match=said) as caught:
-        train(Small(64, 10), data.load("digits"), how, policies.build("uniform", 10), seed=0)
-    assert "\n" not in str(caught.value)
-
-
-def test_an_evaluation_goes_on_in_smaller_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    test = data.load("digits").test
-    model, sizes = Small(64, 10).eval(), []
-    attack = Attack(eps=0.1, step_size=0.1, steps=1)
-
-    def answer(room: int) -> tuple[Any, Any]:
-        def forward(self: nn.Module, x: Tensor) -> Tensor:
-            sizes.append(len(x))
-            if len(x) > room:
-                raise torch.OutOfMemoryError("CUDA out of memory.")
-            return F.linear(x.flatten(1), self.weight, self.bias)
-
-        monkeypatch.setattr(Small, "forward", forward)
-        found = outcomes(
-            model, test, scale=16, attack=attack, batch_size=64, generator=torch.Generator().manual_seed(0)
-        )
-        return found.clean.tolist(), found.adversarial.tolist()
-
-    whole = answer(10**9)
-    assert answer(20) == whole and max(sizes[-20:]) == 16  # the same clean answers, and one step ends at the border
-    with pytest.raises(UserError, match="one image"):
-        answer(0)
-
-
-def test_other_errors_are_not_taken_for_too_little_memory() -> None:
-    def work() -> None:
-        raise RuntimeError("something else")
-
-    with pytest.raises(RuntimeError, match="something else"):
-        within_memory(work, lambda count: None, 8)
-    assert within_memory(lambda: 5, lambda count: None, 8) == 5

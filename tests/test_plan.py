@@ -59,6 +59,27 @@ def test_everything_is_what_the_plans_need_together() -> None:
     assert set(plan.titles("all", "smoke")) == every and len(set(plan.titles("all", "smoke").values())) == len(every)
 
 
+def test_runs_come_by_importance_seed_by_seed_and_the_appendix_last() -> None:
+    order = [task.key for task in plan.runs("all", "cifar10", seeds=2)]
+
+    def place(method: str, seed: int = 0, edition: str = "cifar10") -> int:
+        return order.index(plan.run(edition, method, seed=seed).key)
+
+    both = "frl-reweight+remargin-0.05"
+    listed = [
+        "pgd", "control", both, "frl-reweight-0.05", "frl-remargin-0.05", "natural", "trades-6", "baseline-reweight",
+        f"{both}-code", "frl-reweight+remargin-0.07-code", "trades-1", "frl-reweight-0.07", "weight-1.5",
+        "pgd+autoattack", "noise-0.25+certify",
+    ]  # fmt: skip
+    assert [place(method) for method in listed] == sorted(place(method) for method in listed)
+    assert place("pgd") == 0 and place("noise-0.25+certify") < place("pgd", edition="cifar10-wrn28") < place("pgd", 1)
+    for plan_name, edition in (("all", "laptop"), ("all", "smoke"), ("figure3:cat", "cifar10")):
+        seen: set[str] = set()
+        for task in plan.runs(plan_name, edition, seeds=2):
+            assert task.start is None or task.start.key in seen
+            seen.add(task.key)
+
+
 def test_a_check_comes_after_the_run_it_tests() -> None:
     tasks = plan.runs("figure4", "digits")
     checks = [task for task in tasks if isinstance(task, Check)]

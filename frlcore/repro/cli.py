@@ -14,7 +14,7 @@ from rich.console import Console
 
 from frlcore.errors import UserError
 from frlcore.repro import plan as plans
-from frlcore.repro.config import Task
+from frlcore.repro.config import Run, Task
 from frlcore.repro.progress import Report, clock
 from frlcore.repro.store import PROJECT, default_store
 from frlcore.settings import MODELS
@@ -34,7 +34,7 @@ out = Console(highlight=False)
 PlanArgument = Annotated[str, typer.Argument(metavar="PLAN", help=f"A figure or table: {', '.join(plans.NAMES)}.")]
 EditionOption = Annotated[str, typer.Option(help=f"Data set and size: {', '.join(plans.EDITIONS)}.")]
 SeedsOption = Annotated[int, typer.Option(help="How many seeds of every run, counted from 0.")]
-WorkersOption = Annotated[int | None, typer.Option(help="Runs side by side; default: one a core, or one on a GPU.")]
+WorkersOption = Annotated[int | None, typer.Option(help="Runs side by side; default: one a core, or two on a GPU.")]
 ThreadsOption = Annotated[int, typer.Option(help="CPU threads of each run; more than 1 when runs are few.")]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ..., or auto.")]
 
@@ -55,6 +55,16 @@ def run(
     titles = plans.titles(plan, edition, seeds)
     needed = plans.runs(plan, edition, seeds)
     train(needed, titles, workers=workers, threads=threads, device=device, time_limit=time_limit)
+
+
+@app.command(name="device-plan")
+def device_plan(
+    minutes: Annotated[float, typer.Option(help="For how long the GPU is there.")] = 27.0,
+) -> None:
+    """Say which commands fill the CIFAR-10 edition on a GPU that is there for a limited time, and what they finish."""
+    from frlcore.repro import device_plan as lent
+
+    out.print(lent.text(minutes, default_store()), soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -219,7 +229,8 @@ def train(
     time_limit: str | None = None,
 ) -> None:
     """Carry out what is missing of `runs` and say how it goes."""
-    from frlcore.repro.engines import run_local, unfinished
+    from frlcore.repro.engines import places, run_local, unfinished
+    from frlcore.repro.pace import recorded
 
     store = default_store()
     todo = unfinished(runs, store)
@@ -228,8 +239,12 @@ def train(
         return
     deadline = None if time_limit is None else time.time() + seconds(time_limit)
     out.print(f"{len(runs) - len(todo)} of {len(runs)} runs are in the store, {len(todo)} to go.")
+    side = len(places(device, workers))
+    if pace := recorded([one for one in runs if isinstance(one, Run)], store):
+        whole = clock(sum(one.cost for one in todo) * pace.seconds / min(side, len(todo)))
+        out.print(f"About {whole} if each goes as the newest record of its network ({pace.device}).", soft_wrap=True)
     begin = time.monotonic()
-    with Report(todo, titles, out) as report:
+    with Report(todo, titles, out, side) as report:
         left = run_local(
             todo, store, workers=workers, threads=threads, device=device, deadline=deadline, on_progress=report.see
         )

@@ -80,11 +80,15 @@ class Run:
         return self.training.epochs
 
     @property
+    def passes(self) -> int:
+        """Forward passes that training takes for each image and epoch; a gradient by the input alone is one more."""
+        steps = 2 * self.training.steps
+        return {"natural": 3, "noise": 3, "pgd": 3 + steps, "trades": 7 + steps}[self.training.objective]
+
+    @property
     def cost(self) -> float:
         """Forward passes of training images, in units of the training split: for the estimate of the time left."""
-        steps = 2 * self.training.steps
-        passes = {"natural": 3, "noise": 3, "pgd": 3 + steps, "trades": 7 + steps}
-        return self.training.epochs * (passes[self.training.objective] + 0.3 * self.training.validation_steps)
+        return self.training.epochs * (self.passes + 0.3 * self.training.validation_steps)
 
 
 @dataclass(frozen=True)

@@ -24,14 +24,6 @@ class Certification:
     every: int = 1
 
 
-@dataclass(frozen=True)
-class Pace:
-    """How long a run takes for each unit of its `cost`, and on what."""
-
-    seconds: float
-    where: str
-
-
 STANDARD_QUERIES = 5000  # of Square, the attack without gradients in AutoAttack
 
 
@@ -72,7 +64,6 @@ class Edition:
     fairness_table: int | None = 2  # the paper's table of methods to print beside ours, 2, 3, 7 or 8
     classwise_table: int | None = None  # the paper's table of classes on the same data, 4, 5 or 6
     variants: Mapping[str, str] = field(default_factory=dict)
-    pace: Pace | None = None
 
 
 def _smoke(edition: Edition) -> Edition:
@@ -136,11 +127,6 @@ _UNEVEN = replace(
 )  # fmt: skip
 
 
-def _on_gpu(images: int, gflop: float) -> Pace:
-    """One forward pass of the training split at 250 TFLOP/s; nobody has measured it, so it is called an estimate."""
-    return Pace(images * gflop / 250_000, "one H200 GPU (an estimate: no GPU has run it yet)")
-
-
 _LINF8 = {"eps": 8 / 255, "step_size": 2 / 255}
 _LINF8_IN_5 = {"eps": 8 / 255, "step_size": 4 / 255, "steps": 5}  # of training and validation; the test has 20 of 2
 CIFAR10 = Edition(
@@ -154,7 +140,6 @@ CIFAR10 = Edition(
     unit=255,
     classwise_table=4,
     variants={"wide": "cifar10-wrn28", "l2": "cifar10-l2", "second": "svhn", "second-wide": "svhn-wrn28"},
-    pace=_on_gpu(images=47_000, gflop=1.111),
 )
 _SVHN = replace(
     CIFAR10,
@@ -163,12 +148,10 @@ _SVHN = replace(
     dataset="svhn",
     base=replace(CIFAR10.base, lr=0.01),
     ablation_class="3",
-    pace=_on_gpu(images=70_257, gflop=1.111),
     fairness_table=3,
     classwise_table=6,
     variants={},
 )
-_WRN28_GFLOP = 10.49
 _CIFAR10_L2 = {"eps": 0.5, "step_size": 0.1, "norm": "l2"}
 
 _DIGITS = (
@@ -197,7 +180,7 @@ EDITIONS = {
         CIFAR10,
         replace(
             CIFAR10, name="cifar10-wrn28", title="CIFAR-10, WRN-28-10", model="wrn28_10", fairness_table=7,
-            classwise_table=5, variants={}, pace=_on_gpu(images=47_000, gflop=_WRN28_GFLOP),
+            classwise_table=5, variants={},
         ),
         replace(
             CIFAR10, name="cifar10-l2", title="CIFAR-10, l2 attacks", base=replace(CIFAR10.base, **_CIFAR10_L2),
@@ -207,7 +190,6 @@ EDITIONS = {
         _SVHN,
         replace(
             _SVHN, name="svhn-wrn28", title="SVHN, WRN-28-10", model="wrn28_10", fairness_table=8, classwise_table=None,
-            pace=_on_gpu(images=70_257, gflop=_WRN28_GFLOP),
         ),
         replace(
             CIFAR10,
@@ -227,7 +209,6 @@ EDITIONS = {
             fine_tune=Training(
                 "trades", epochs=3, lr=0.02, milestones=(2,), beta=1.0, select="worst robust", **_LINF8_IN_5
             ),
-            pace=Pace(18.0, "one core of a server CPU (measured)"),
             rate=1 / 6,
             certification=Certification(n=1000, every=20),
             autoattack=StrongAttack(per_class=100, queries=1000),

@@ -15,9 +15,9 @@ import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from frlcore.acceleration import arithmetic
 from frlcore.classwise import ClassErrors, Difference, bootstrap, paired_bootstrap
 from frlcore.data import Split
+from frlcore.device import arithmetic
 from frlcore.evaluate import Outcomes, outcomes
 from frlcore.fitting import Fitted
 from frlcore.settings import Attack, DataInfo

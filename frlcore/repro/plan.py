@@ -38,6 +38,13 @@ ABLATION = {  # one class's boundary loss weighed, or its radius enlarged, every
 CHECKS = ("+autoattack", "+certify")
 ATTACKED = ("pgd", "control", *(name for name in FRL if name.endswith("0.05")))
 
+IMPORTANCE = (  # what comes first where time is short: the paper's main comparison; then all that is not listed
+    "pgd", "control", "frl-reweight+remargin-0.05", "frl-reweight-0.05", "frl-remargin-0.05", "natural", "trades-6",
+    "baseline-reweight", "frl-reweight+remargin-0.05-code", "frl-reweight+remargin-0.07-code", "trades-1",
+    "frl-reweight-0.07", "frl-remargin-0.07", "frl-reweight+remargin-0.07", *ABLATION,
+    *(f"{name}+autoattack" for name in ATTACKED),
+)  # fmt: skip
+
 FIGURE_1 = ("natural", "pgd", "trades-1", "trades-6")
 PAIR = ("natural", "pgd")
 PLANS = {
@@ -155,7 +162,7 @@ def _class(ed: Edition, name: str) -> int:
 
 
 def runs(plan: str, edition_name: str, seeds: int = 1) -> list[Task]:
-    """Every run and check a plan needs, parents before children, each once."""
+    """Every run and check a plan needs, each once: by importance, seed by seed, and parents before children."""
     return [task for _, task in _entries(plan, edition_name, seeds)]
 
 
@@ -167,15 +174,26 @@ def titles(plan: str, edition_name: str, seeds: int = 1) -> dict[str, str]:
 def _entries(plan: str, edition_name: str, seeds: int) -> list[tuple[str, Task]]:
     if seeds < 1:
         raise UserError(f"seeds must be at least 1, got {seeds}")
+    needed = [
+        (name, method, seed)
+        for name in (plans(edition_name) if plan == ALL else [plan])
+        for method in methods(name)
+        for seed in range(seeds)
+    ]
     wanted: dict[str, tuple[str, Task]] = {}
-    for name in plans(edition_name) if plan == ALL else [plan]:
+    for name, method, seed in sorted(needed, key=_rank):
         ed = place(name, edition_name)
-        for method in methods(name):
-            for seed in range(seeds):
-                for fold in range(folds(ed, name, method)):
-                    for title, task in _lineage(ed, method, fold, seed):
-                        wanted.setdefault(task.key, (title, task))
+        for fold in range(folds(ed, name, method)):
+            for title, task in _lineage(ed, method, fold, seed):
+                wanted.setdefault(task.key, (title, task))
     return list(wanted.values())
+
+
+def _rank(needed: tuple[str, str, int]) -> tuple[int, bool, int]:
+    """Seed 0 before all others, the paper before its appendix, then by importance."""
+    name, method, seed = needed
+    plain = method.partition(":")[0]  # of another class's ablation
+    return seed, name in VARIANT, IMPORTANCE.index(plain) if plain in IMPORTANCE else len(IMPORTANCE)
 
 
 def _lineage(ed: Edition, method: str, fold: int, seed: int) -> Iterator[tuple[str, Task]]:
@@ -186,6 +204,12 @@ def _lineage(ed: Edition, method: str, fold: int, seed: int) -> Iterator[tuple[s
     elif task.start:
         yield from _lineage(ed, "natural" if method in BASES else "pgd", fold, seed)
     yield f"{ed.title}: {label(method)}, fold {fold + 1} of {ed.folds}, seed {seed}", task
+
+
+def alike(ed: Edition) -> list[Run]:
+    """The first fold and seed of every method on all editions with the same data and network."""
+    names = [one.name for one in EDITIONS.values() if (one.dataset, one.model) == (ed.dataset, ed.model)]
+    return [_run(edition(name), method, 0, 0) for name in names for method in (*METHODS, *SIGMAS, *ABLATION)]
 
 
 def lineage(task: Task) -> Iterable[Task]:

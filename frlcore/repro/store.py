@@ -171,8 +171,7 @@ class Store:
             "policy": {name: values.tolist() for name, values in checkpoint.policy.items()},
             "selected_epoch": checkpoint.selected_epoch,
             "selected_error": checkpoint.selected_error if checkpoint.selected else None,
-            "history": checkpoint.history,
-            "arithmetic": checkpoint.arithmetic,
+            "history": checkpoint.history, "arithmetic": checkpoint.arithmetic,
             "seconds": checkpoint.seconds,
         }
         self._save_tensors(
@@ -198,8 +197,7 @@ class Store:
             selected_epoch=rest["selected_epoch"],
             selected_error=float("inf") if rest["selected_error"] is None else rest["selected_error"],
             history=rest["history"],
-            arithmetic=rest.get("arithmetic", []),
-            seconds=rest.get("seconds", []),
+            arithmetic=rest.get("arithmetic", []), seconds=rest.get("seconds", []),
             **groups,
         )
 

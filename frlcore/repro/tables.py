@@ -14,7 +14,9 @@ from rich.table import Table
 
 from frlcore.classwise import Difference, bootstrap, holm, mcnemar, paired_bootstrap
 from frlcore.repro import paper, plan
+from frlcore.repro.pace import recorded
 from frlcore.repro.report import KINDS, PAPER_COLUMN, STATISTICS, Results, tidy
+from frlcore.repro.store import default_store
 
 COLUMNS = [(statistic, kind) for kind in KINDS for statistic in STATISTICS]
 HEADS = {column: f"{column[0].capitalize()} {column[1]}" for column in COLUMNS}
@@ -32,13 +34,19 @@ def note(found: Results) -> Any:
 
 
 def _duration(found: Results) -> str:
-    """About how long the missing runs take, in a sentence; nothing where no pace is known."""
+    """How long the missing runs take at the pace of the newest record of this network, else how much work they are."""
     ed = found.edition
-    if ed.pace is None:
-        return ""
     work = {run.key: run.cost for method in found.missing for run in plan.lineage(plan.run(ed.name, method))}
-    hours = sum(work.values()) * ed.pace.seconds / 3600
-    return f"\nAbout {hours:.1f} hours a seed on {ed.pace.where}, with what they start from."
+    passes, pace = sum(work.values()), recorded(plan.alike(ed), default_store())
+    if pace is None:
+        return (
+            f"\nA seed is {passes:,.0f} forward passes over the training images, with what they start from; no record "
+            f"of `{ed.model}` says yet how long one takes."
+        )
+    return (
+        f"\nAbout {passes * pace.seconds / 3600:.1f} hours a seed, with what they start from, at the pace of the "
+        f"newest record of `{ed.model}` ({pace.device})."
+    )
 
 
 def when_run(found: Results | None, methods: Iterable[str], make: Callable[[], Any], quiet: bool = False) -> Any:

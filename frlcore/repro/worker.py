@@ -17,11 +17,13 @@ import torch
 import torch._dynamo  # noqa: F401 (torch.optim imports it at the first optimizer)
 
 from frlcore import data, models
-from frlcore.acceleration import PLAIN, arithmetic
+from frlcore.acceleration import PLAIN
+from frlcore.device import arithmetic
 from frlcore.evaluate import outcomes
 from frlcore.fitting import pick_device
 from frlcore.repro.checks import carry_out_check, packed
 from frlcore.repro.config import Check, Run, Task
+from frlcore.repro.pace import FirstBatches
 from frlcore.repro.store import PROJECT, Store, pack
 from frlcore.training import Checkpoint, generator_for, train
 
@@ -36,13 +38,14 @@ def carry_out(
     device: str = "auto",
     after_step: Callable[[int], bool] = lambda step: False,
     deadline: float | None = None,
+    on_pace: Callable[[float], object] = lambda seconds: None,
 ) -> bool:
     """Train, test and store `run`, going on from its last checkpoint; False if `after_step` stopped it.
 
     A step is an epoch of a run, a hundredth of a check. Test predictions are made once, at the end, for the last and
     the validation-selected weights, in float32. A run that another process has in hand is waited for, until `deadline`
     (`time.time()`) if there is one. There is a checkpoint after every epoch, on a GPU at most once a minute, and where
-    `after_step` stops the run.
+    `after_step` stops the run. On a CPU `on_pace` is told how fast the first batches went (`pace.FirstBatches`).
     """
     where = pick_device(device)
     with store.lock(run.key, deadline) as held:
@@ -75,7 +78,11 @@ def carry_out(
                 store.save_state(run.key, checkpoint)
             return stop
 
-        last = train(model, splits, run.training, policy, seed=run.seed, resume=resume, after_epoch=keep)
+        first = FirstBatches(run, len(splits.train), on_pace) if where.type == "cpu" else None
+        last = train(
+            model, splits, run.training, policy, seed=run.seed, resume=resume, after_epoch=keep,
+            after_batch=first.see if first else lambda: None,
+        )  # fmt: skip
         if last.epoch < run.training.epochs:
             return False
         weights = {"last": last.model, "selected": last.selected}

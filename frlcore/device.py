@@ -1,0 +1,52 @@
+"""What a GPU asks for besides: its switches for precision and kernels, and what to say when its memory runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+from frlcore.errors import UserError
+
+T = TypeVar("T")
+
+
+@contextmanager
+def arithmetic(device: torch.device, *, tf32: bool, benchmark: bool) -> Iterator[None]:
+    """On a CUDA device: float32 products as TF32 or in true float32, and cuDNN's choice of kernels by trial."""
+    if device.type != "cuda":
+        yield
+        return
+    settings = ((torch.backends.cudnn, "allow_tf32"), (torch.backends.cuda.matmul, "allow_tf32"),
+                (torch.backends.cudnn, "benchmark"))  # fmt: skip
+    before = [getattr(place, name) for place, name in settings]
+    try:
+        for (place, name), value in zip(settings, (tf32, tf32, benchmark), strict=True):
+            setattr(place, name, value)
+        yield
+    finally:
+        for (place, name), value in zip(settings, before, strict=True):
+            setattr(place, name, value)
+
+
+def within_memory(work: Callable[[], T], attempt: Callable[[int], object], batch_size: int) -> T:
+    """`work()`; when the device's memory does not suffice, a UserError naming a batch size with which it did.
+
+    `attempt(n)` does the memory-hungry part of the work with n images; sizes are halved until one fits.
+    """
+    try:
+        return work()
+    except torch.OutOfMemoryError:
+        pass  # what the failed work held is let go before the attempts
+    size = batch_size // 2
+    while size:
+        torch.cuda.empty_cache()  # does nothing where there is no CUDA
+        try:
+            attempt(size)
+        except torch.OutOfMemoryError:
+            size //= 2
+        else:
+            raise UserError(f"a batch of {batch_size} images needs more memory than the device has; {size} images fit")
+    raise UserError("the device's free memory does not suffice for one image; free some or use another device")
