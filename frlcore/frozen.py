@@ -161,7 +161,8 @@ def _convolution(
         weight = weight.clone(memory_format=torch.channels_last)
         return Layer("convolution", stride, padding, *out, out_channels), [weight] if shift is None else [weight, shift]
 
-    taps = _taps(height, width, k, stride, padding).to(weight.device)  # (HW, H'W')
+    find = _taps if torch.compiler.is_compiling() else _known_taps  # a compiler has no use for the cache, and warns
+    taps = find(height, width, k, stride, padding).to(weight.device)  # (HW, H'W')
     kernel = torch.cat([weight.flatten(2), weight.new_zeros(out_channels, channels, 1)], 2).permute(2, 1, 0)
     matrix = kernel[taps].transpose(1, 2).reshape(height * width * channels, -1)  # (HW C, H'W' O)
     bias = weight.new_zeros(matrix.shape[1]) if shift is None else shift.repeat(out[0] * out[1])
@@ -186,7 +187,6 @@ def _convolve(layer: Layer, parts: Iterator[Tensor], x: Tensor, norm_relu: bool 
     return (F.relu_(out) if norm_relu else out).permute(0, 2, 3, 1)
 
 
-@lru_cache
 def _taps(height: int, width: int, k: int, stride: int, padding: int) -> Tensor:
     """Which of the k*k kernel entries joins an input to an output position, `(HW, H'W')`; k*k where none does."""
 
@@ -198,3 +198,6 @@ def _taps(height: int, width: int, k: int, stride: int, padding: int) -> Tensor:
     rows, columns = axis(height)[:, None, :, None], axis(width)[None, :, None, :]
     tap = torch.where((rows < k) & (columns < k), rows * k + columns, k * k)  # (H, W, H', W')
     return tap.reshape(height * width, -1)
+
+
+_known_taps = lru_cache(_taps)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -57,8 +58,9 @@ class Questions(TorchDispatchMode):
 
 @pytest.fixture(autouse=True)
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Radii are taken on trust, as those on a GPU are; compiled is what is compiled there."""
+    """Radii and labels are taken on trust, as those on a GPU are; compiled is what is compiled there."""
     own = attacks.per_sample
+    monkeypatch.setattr(F, "one_hot", lambda y, classes: (y[:, None] == torch.arange(classes)).long())
     monkeypatch.setattr(
         attacks, "per_sample",
         lambda value, x, name: attacks.like(value, x) if isinstance(value, Tensor) else own(value, x, name),
@@ -81,7 +83,7 @@ def epoch(network: Any, how: Training, turn: int) -> float:
 
 
 def small() -> torch.nn.Module:
-    return models.PreActResNet(stem=8, widths=(8, 16), blocks=1, num_classes=10)
+    return models.PreActResNet(stem=8, widths=(8,), blocks=1, num_classes=10)
 
 
 @pytest.mark.parametrize("name", HOW)
