@@ -94,3 +94,16 @@ def test_bad_arguments_of_the_speed(
     with pytest.raises(SystemExit) as stop:
         runpy.run_path(str(SPEED), run_name="cifar10_speed")["main"](bad)
     assert stop.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_precisions_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SPEED.parent))
+    benchmark = runpy.run_path(str(SPEED.with_name("cpu_training.py")), run_name="cpu_training")
+    task = "TRADES-10 training"
+    monkeypatch.setitem(benchmark["HOW"], task, replace(benchmark["HOW"][task], steps=1))
+    rows = benchmark["compare"](
+        "preact_narrow", task, ("bfloat16", "straightforward"), rounds=1, batches=1, batch_size=4
+    )
+    assert [row.loop for row in rows] == ["float32", "bfloat16", "straightforward"]
+    assert [row.computed_in for row in rows] == ["float32", "bfloat16 (forward autocast, attack bfloat16)", "float32"]
+    assert rows[0].ratio == 1 and all(row.images_per_second > 0 and row.first_seconds > 0 for row in rows)
