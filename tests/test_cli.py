@@ -25,6 +25,7 @@ OPTIONS = {
         "PLAN", "--edition", "--seeds", "--workers", "--threads", "--device", "--time-limit", "table2", "90s",
     ],
     "status": ["--edition", "--seeds"],
+    "device-plan": ["--minutes", "CIFAR-10", "copy"],
     "publish": ["PLAN", "--edition", "--seeds", "--unfinished", "data/runs"],
     "show": ["PLAN", "--edition", "--csv", "figure1"],
     "book": ["--edition", "--seeds", "--workers", "--smoke"],
@@ -83,7 +84,7 @@ def test_help_reads_like_a_manual_page(frl: Command, command: str) -> None:
 def test_the_first_help_names_every_command(frl: Command) -> None:
     ended = frl("--help")
     assert ended.status == 0
-    assert set(re.findall(r"^│ (\w+)", ended.out.partition("Commands")[2], re.M)) == set(OPTIONS)
+    assert set(re.findall(r"^│ ([\w-]+)", ended.out.partition("Commands")[2], re.M)) == set(OPTIONS)
     assert "Usage" in frl().out
 
 

@@ -61,7 +61,11 @@ def run(
 def device_plan(
     minutes: Annotated[float, typer.Option(help="For how long the GPU is there.")] = 27.0,
 ) -> None:
-    """Say which commands fill the CIFAR-10 edition on a GPU that is there for a limited time, and what they finish."""
+    """Say which commands fill the CIFAR-10 edition on a GPU that is there for a limited time, and what they finish.
+
+    It names the files to copy there and back, the command with its time limit, and the runs that are done by then at two
+    speeds. Finished runs in the store are left out.
+    """
     from frlcore.repro import device_plan as lent
 
     out.print(lent.text(minutes, default_store()), soft_wrap=True, markup=False)
