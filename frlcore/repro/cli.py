@@ -63,8 +63,8 @@ def device_plan(
 ) -> None:
     """Say which commands fill the CIFAR-10 edition on a GPU that is there for a limited time, and what they finish.
 
-    It names the files to copy there and back, the command with its time limit, and the runs that are done by then at two
-    speeds. Finished runs in the store are left out.
+    It names the files to copy there and back, the command with its time limit, and the runs that are done by then at
+    two speeds. Finished runs in the store are left out.
     """
     from frlcore.repro import device_plan as lent
 
