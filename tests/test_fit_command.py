@@ -150,7 +150,6 @@ def test_the_table_in_the_terminal(made: Path, images: Path, frl: Callable[..., 
 def test_it_does_without_matplotlib(images: Path, frl: Callable[..., Ended], tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "matplotlib", None)
-        patch.delitem(sys.modules, "frlcore.repro.figures", raising=False)
         ended = frl(str(images), *SMALL, "--out", "bare")
     assert ended.status == 0 and "No picture: the package matplotlib is not installed." in ended.out
     assert sorted(path.name for path in (tmp_path / "bare").iterdir()) == sorted(set(OUTPUTS) - {"classes.svg"})

@@ -17,8 +17,8 @@ from scipy.stats import spearmanr
 from frlcore.certificates import abstentions, certified_errors, certified_radius
 from frlcore.classwise import bootstrap, interval, paired_bootstrap
 from frlcore.repro import plan
-from frlcore.repro.figures import BLUE, GREY, ORANGE, SKY, VERMILLION
 from frlcore.repro.report import Results
+from frlcore.repro.style import BLUE, GREY, ORANGE, SKY, VERMILLION
 from frlcore.repro.tables import DRAWS
 
 STEPS = 61  # radii a curve is computed at

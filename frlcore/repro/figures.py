@@ -1,7 +1,6 @@
 """The paper's figures from our records: matplotlib, drawn as SVG, one idea each.
 
-Every function returns a closed figure to end a cell with. Colours are Okabe and Ito's, which colour-blind readers can
-tell apart; marks differ in shape as well.
+Every function returns a closed figure to end a cell with. Marks differ in shape as well as in colour.
 """
 
 from __future__ import annotations
@@ -17,14 +16,7 @@ from matplotlib.figure import Figure
 from frlcore.classwise import bootstrap, interval
 from frlcore.repro import paper, plan
 from frlcore.repro.report import Results
-
-BLUE, ORANGE, GREEN, VERMILLION, SKY, PURPLE, GREY = (
-    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#7F7F7F",
-)  # fmt: skip
-STYLE = {
-    "axes.spines.top": False, "axes.spines.right": False, "axes.titlelocation": "left", "axes.titlesize": "medium",
-    "figure.constrained_layout.use": True, "font.size": 10, "svg.fonttype": "path", "svg.hashsalt": "frlcore",
-}  # fmt: skip
+from frlcore.repro.style import BLUE, GREEN, GREY, ORANGE, RC, SKY, VERMILLION
 
 
 def style() -> None:
@@ -32,7 +24,7 @@ def style() -> None:
     from matplotlib_inline.backend_inline import set_matplotlib_formats  # only notebooks need it
 
     set_matplotlib_formats("svg", metadata={"Date": None})
-    mpl.rcParams.update(STYLE)
+    mpl.rcParams.update(RC)
 
 
 def classwise(

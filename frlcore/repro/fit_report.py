@@ -20,6 +20,7 @@ from frlcore.data import Split
 from frlcore.device import arithmetic
 from frlcore.evaluate import Outcomes, outcomes
 from frlcore.fitting import Fitted
+from frlcore.repro.style import BLUE, GREY, RC, VERMILLION
 from frlcore.settings import Attack, DataInfo
 from frlcore.training import generator_for
 
@@ -154,18 +155,16 @@ def picture(found: Comparison) -> Figure:
     """Standard and robust error of every class before (hollow) and after FRL (filled), with exact 95% intervals."""
     from matplotlib import pyplot as plt
 
-    from frlcore.repro import figures
-
     order = np.argsort(found.errors("before").robust, kind="stable")[-SHOWN:]
     y = np.arange(len(order))
-    with plt.rc_context(figures.STYLE):
+    with plt.rc_context(RC):
         fig, axes = plt.subplots(1, 2, figsize=(8.4, 0.42 * len(order) + 1.5), sharey=True)
-        for ax, kind, color in zip(axes, ("standard", "robust"), (figures.BLUE, figures.VERMILLION), strict=True):
+        for ax, kind, color in zip(axes, ("standard", "robust"), (BLUE, VERMILLION), strict=True):
             for model, shift, face, marker in (("before", 0.14, "white", "o"), ("after", -0.14, color, "D")):
                 errors = found.errors(model)
                 values = getattr(errors, kind)[order]
                 spread = 100 * np.abs(np.stack(errors.interval(kind))[:, order] - values)
-                ink = figures.GREY if model == "before" else color
+                ink = GREY if model == "before" else color
                 ax.errorbar(100 * values, y + shift, xerr=spread, fmt=marker, ms=5, color=ink, mfc=face, lw=1,
                             label=f"{model} FRL")  # fmt: skip
             ax.set(title=f"{kind} error", xlim=(-3, 103), xlabel="%", yticks=y)
@@ -176,13 +175,11 @@ def picture(found: Comparison) -> Figure:
 
 
 def svg(found: Comparison) -> bytes:
-    """The picture as an SVG file; raises ModuleNotFoundError where matplotlib or seaborn is missing."""
+    """The picture as an SVG file; raises ModuleNotFoundError where matplotlib is missing."""
     from matplotlib import rc_context
 
-    from frlcore.repro import figures
-
     figure, content = picture(found), io.BytesIO()
-    with rc_context(figures.STYLE | {"svg.fonttype": "none"}), warnings.catch_warnings():
+    with rc_context(RC | {"svg.fonttype": "none"}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # the reader's fonts know more scripts than matplotlib's
         figure.savefig(content, format="svg", metadata={"Date": None})
     return content.getvalue()

@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from frlcore.classwise import holm
 from frlcore.repro import ablation, claims, plan
 from frlcore.repro.claims import Claim
-from frlcore.repro.figures import BLUE, SKY, VERMILLION
 from frlcore.repro.report import Results, results
 from frlcore.repro.statements import STATEMENTS, Statement
 from frlcore.repro.store import Store
+from frlcore.repro.style import BLUE, SKY, VERMILLION
 
 Judged = dict[str, tuple[pd.DataFrame, pd.DataFrame]]  # what `judge` says, by the edition's name
 VERDICTS = ("reproduced", "partly", "not reproduced", "cannot tell at this resolution", "not yet run",
