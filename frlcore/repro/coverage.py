@@ -9,6 +9,7 @@ import pandas as pd
 
 from frlcore.repro import plan
 from frlcore.repro.config import Task
+from frlcore.repro.pace import recorded
 from frlcore.repro.store import Store, default_store
 
 THEORY = "theory"
@@ -86,8 +87,10 @@ def _opened_by(page: str, edition: str) -> list[list[Task]]:
 
 
 def missing(edition: str, store: Store | None = None) -> pd.DataFrame:
-    """What an edition lacks, one row per command: the runs it makes, seed 0, and about how long and on what.
+    """What an edition lacks, one row per command: the runs it makes, seed 0, and how much work they are.
 
+    That is forward passes over the training images, and hours at the pace of the newest record of the same network, with
+    the machine that made it; NaN where there is no such record.
     Every run counts once, for the first plan that needs it; plans that add none to those before are named with them.
     """
     store, seen, rows = store or default_store(), set[str](), {}
@@ -99,13 +102,14 @@ def missing(edition: str, store: Store | None = None) -> pd.DataFrame:
             next(row for row in rows.values() if row["keys"] & set(left))["items"].append(name)
             continue
         if new:
-            hours = ed.pace and sum(task.cost for task in new) * ed.pace.seconds / 3600
-            rows[name] = {"items": [name], "keys": set(left), "runs": len(new), "data": ed.title, "hours": hours,
-                          "on": ed.pace.where if ed.pace else "", "command": f"frl run {name} --edition {edition}"}
+            passes, pace = sum(task.cost for task in new), recorded(plan.alike(ed), store)
+            rows[name] = {"items": [name], "keys": set(left), "runs": len(new), "data": ed.title, "passes": round(passes),
+                          "hours": passes * pace.seconds / 3600 if pace else float("nan"),
+                          "on": pace.device if pace else "", "command": f"frl run {name} --edition {edition}"}
             seen |= set(left)
     for row in rows.values():
         row["items"] = ", ".join(NAMES[name] for name in row["items"] if name in NAMES)
-    return pd.DataFrame(rows.values(), columns=["items", "data", "runs", "hours", "on", "command"])
+    return pd.DataFrame(rows.values(), columns=["items", "data", "runs", "passes", "hours", "on", "command"])
 
 
 def counts(editions: Iterable[str], items: Iterable[Item] = ITEMS, store: Store | None = None) -> pd.DataFrame:
