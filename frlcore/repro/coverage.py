@@ -89,8 +89,8 @@ def _opened_by(page: str, edition: str) -> list[list[Task]]:
 def missing(edition: str, store: Store | None = None) -> pd.DataFrame:
     """What an edition lacks, one row per command: the runs it makes, seed 0, and how much work they are.
 
-    That is forward passes over the training images, and hours at the pace of the newest record of the same network, with
-    the machine that made it; NaN where there is no such record.
+    That is forward passes over the training images, and hours at the pace of the newest record of the same network,
+    with the machine that made it; NaN where there is no such record.
     Every run counts once, for the first plan that needs it; plans that add none to those before are named with them.
     """
     store, seen, rows = store or default_store(), set[str](), {}
@@ -103,7 +103,8 @@ def missing(edition: str, store: Store | None = None) -> pd.DataFrame:
             continue
         if new:
             passes, pace = sum(task.cost for task in new), recorded(plan.alike(ed), store)
-            rows[name] = {"items": [name], "keys": set(left), "runs": len(new), "data": ed.title, "passes": round(passes),
+            rows[name] = {"items": [name], "keys": set(left), "runs": len(new), "data": ed.title,
+                          "passes": round(passes),
                           "hours": passes * pace.seconds / 3600 if pace else float("nan"),
                           "on": pace.device if pace else "", "command": f"frl run {name} --edition {edition}"}
             seen |= set(left)
