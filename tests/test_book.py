@@ -10,7 +10,7 @@ import nbformat
 import pytest
 
 from frlcore.errors import UserError
-from frlcore.repro import book, notebook, offline
+from frlcore.repro import book, notebook, offline, places
 from frlcore.repro.store import Store
 
 NOTEBOOK = """\
@@ -67,8 +67,8 @@ def make(root: Path) -> Path:
     (root / "book" / "index.md").write_text("# Start\n\nSee {numref}`tbl-x-digits`.\n", encoding="utf-8")
     (root / "book" / "references.bib").write_text("", encoding="utf-8")
     (root / "frlcore" / "one.py").write_text("ONE = 1\n", encoding="utf-8")
-    shutil.copytree(notebook.ROOT / "book" / "_static", root / "book" / "_static")
-    shutil.copy(notebook.ROOT / "_config.yml", root)
+    shutil.copytree(places.checkout() / "book" / "_static", root / "book" / "_static")
+    shutil.copy(places.checkout() / "_config.yml", root)
     return root
 
 

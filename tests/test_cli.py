@@ -17,7 +17,8 @@ import pytest
 from frlcore.errors import UserError
 from frlcore.repro import cli, plan
 from frlcore.repro.config import Run
-from frlcore.repro.store import PROJECT, Store
+from frlcore.repro.places import PROJECT
+from frlcore.repro.store import Store
 from frlcore.repro.worker import carry_out
 
 OPTIONS = {

@@ -23,7 +23,8 @@ from frlcore.errors import UserError
 from frlcore.repro import cli, plan, worker
 from frlcore.repro.config import Run, canonical
 from frlcore.repro.engines import Progress, run_local, unfinished
-from frlcore.repro.store import PROJECT, Store
+from frlcore.repro.places import PROJECT
+from frlcore.repro.store import Store
 from frlcore.repro.worker import carry_out
 
 Make = Callable[..., Run]

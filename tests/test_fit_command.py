@@ -25,7 +25,7 @@ from frlcore.evaluate import Outcomes, outcomes, predict
 from frlcore.fitting import recipe
 from frlcore.repro import cli, fit, fit_report, fit_time
 from frlcore.repro.fit import OUTPUTS, radius
-from frlcore.repro.store import PROJECT
+from frlcore.repro.places import PROJECT
 from frlcore.settings import Attack
 from frlcore.training import generator_for
 

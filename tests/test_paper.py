@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from frlcore.errors import UserError
-from frlcore.repro import paper
+from frlcore.repro import paper, places
 
 ALGORITHMS = [
     "PGD Adv. Training",
@@ -176,7 +176,7 @@ def test_claims_of_section_5_against_tables_2_and_3() -> None:
 
 
 def test_table_6_keeps_its_printed_heading_in_the_file() -> None:
-    lines = (paper.FOLDER / "table6.csv").read_text(encoding="utf-8").splitlines()
+    lines = (places.checkout() / "data" / "paper" / "table6.csv").read_text(encoding="utf-8").splitlines()
     assert [line.split(",")[0] for line in lines].count("Std. Error") == 2
     assert any('headed "Std. Error"' in note for note in paper.notes(6))
 
@@ -186,6 +186,6 @@ def test_every_table_has_notes_and_no_other_number_a_table(tmp_path, monkeypatch
     for call in (paper.table, paper.notes):
         with pytest.raises(UserError, match="Tables 1 to 8"):
             call(9)
-    monkeypatch.setattr(paper, "FOLDER", tmp_path)
+    monkeypatch.setattr(places, "PROJECT", tmp_path)
     with pytest.raises(UserError, match=r"table2\.csv is missing"):
         paper.table(2)

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from frlcore.repro import plan
-from frlcore.repro.store import PUBLISHED, Store
+from frlcore.repro.places import checkout
+from frlcore.repro.store import Store
 
+PUBLISHED = checkout() / "data" / "runs"
 FOLDERS = sorted(path.parent for path in PUBLISHED.glob("*/result.json"))
 UNFINISHED = sorted(path.parent for path in PUBLISHED.glob("*/state.safetensors"))
 EDITIONS = [name for name, edition in plan.EDITIONS.items() if not edition.dataset.startswith("digits")]

@@ -20,7 +20,8 @@ from frlcore.errors import UserError
 from frlcore.repro import store as store_module
 from frlcore.repro.config import canonical
 from frlcore.repro.engines import _context
-from frlcore.repro.store import PROJECT, Store, default_store, pack, unpack
+from frlcore.repro.places import PROJECT
+from frlcore.repro.store import Store, default_store, pack, unpack
 from frlcore.training import Checkpoint
 
 KEY, OTHER = "ab" * 32, "cd" * 32

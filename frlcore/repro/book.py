@@ -29,8 +29,10 @@ import yaml
 from frlcore.errors import UserError
 from frlcore.repro import coverage
 from frlcore.repro.editions import edition as edition_of
-from frlcore.repro.notebook import ROOT, check, declared, execute, find, heading, labels, page, parse_parameters
+from frlcore.repro.locks import held
+from frlcore.repro.notebook import check, declared, execute, find, heading, labels, page, parse_parameters
 from frlcore.repro.offline import add_mathjax, check_offline
+from frlcore.repro.places import checkout
 
 __all__ = ["EDITIONS", "build", "check_offline", "execute", "find", "parse_parameters"]
 
@@ -75,12 +77,13 @@ def _digest(*parts: bytes) -> str:
     return total.hexdigest()
 
 
-def pages(editions: Sequence[str], *, root: Path = ROOT, records_fingerprint: str = "") -> list[Page]:
+def pages(editions: Sequence[str], *, root: Path | None = None, records_fingerprint: str = "") -> list[Page]:
     """Every page of these editions: notebooks with a parameter `edition` once per edition, the others once.
 
     A parameter `editions` gets all of them. Either parameter ties the page to their records. Of an edition that lacks
     records those pages are left out that would be empty (`coverage.is_open`).
     """
+    root = root or checkout("the book")
     for edition in editions:
         if edition not in EDITIONS:
             raise UserError(f"unknown edition {edition!r}; there are: {', '.join(EDITIONS)}")
@@ -206,12 +209,12 @@ def _stage(todo: Sequence[Page], executed: Path, source: Path, *, root: Path) ->
 
 def build(
     editions: Sequence[str],
-    out: Path = ROOT,
+    out: Path | None = None,
     *,
     jobs: int = 2,
     strict: bool = True,
     records_fingerprint: str = "",
-    root: Path = ROOT,
+    root: Path | None = None,
     say: Callable[[str], None] = _say,
 ) -> Path:
     """Make the book of these editions below `out`, and return the path of its first page, `_build/html/index.html`.
@@ -219,14 +222,14 @@ def build(
     Pages whose inputs did not change are kept. With `strict`, any warning of Jupyter Book and any part of a page
     that would be fetched from elsewhere is an error. Raises UserError when a notebook fails or the book does not build.
     """
-    from filelock import FileLock, Timeout
-
+    root = root or checkout("the book")
+    out = out or root
     try:
         (out / "_build").mkdir(parents=True, exist_ok=True)
-        with FileLock(out / "_build" / "lock", timeout=0):
+        with held(out / "_build" / "lock", timeout=0) as mine:
+            if not mine:
+                raise UserError(f"another build is at work in {out / '_build'}; wait for it")
             return _build(editions, out, jobs, strict, records_fingerprint, root, say)
-    except Timeout as error:
-        raise UserError(f"another build is at work in {out / '_build'}; wait for it") from error
     except OSError as error:
         raise UserError(f"cannot write below {out / '_build'}: {error.strerror or error}") from error
 
@@ -253,7 +256,8 @@ def _build(
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(source)]
     command += ["--config", str(root / "_config.yml"), "--path-output", str(out), "-n", "--keep-going"]
     command += ["-W"] if strict else []
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    utf8 = os.environ | {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8"}  # its words do not fit every locale
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", env=utf8)
     if done.returncode:
         lines = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout).splitlines()
         for line in [line for line in lines if "WARNING" in line or "ERROR" in line] or lines[-20:]:

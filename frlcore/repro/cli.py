@@ -15,8 +15,10 @@ from rich.console import Console
 from frlcore.errors import UserError
 from frlcore.repro import plan as plans
 from frlcore.repro.config import Run, Task
+from frlcore.repro.places import checkout
 from frlcore.repro.progress import Report, clock
-from frlcore.repro.store import PROJECT, default_store
+from frlcore.repro.store import default_store
+from frlcore.repro.surroundings import OutputError, a_home, complain, watched_output
 from frlcore.settings import MODELS
 
 app = typer.Typer(
@@ -90,6 +92,7 @@ def publish(
     unfinished: Annotated[bool, typer.Option(help="Checkpoints of unfinished runs, too, to go on elsewhere.")] = False,
 ) -> None:
     """Copy PLAN's finished records to data/runs, where they are part of the book, and weights that others need."""
+    checkout("frl publish")
     store, needed = default_store(), plans.runs(plan, edition, seeds)
     starts = {one.start.key for one in needed if one.start}
     finished = [one for one in needed if store.done(one.key)]
@@ -112,6 +115,7 @@ def show(
     """Print PLAN's errors in percent with 95% intervals, beside the paper's, from all finished seeds."""
     from frlcore.repro import report, tables
 
+    checkout("frl show")
     found = report.results(plan, edition)
     frame = report.tidy(found, checkpoint, verdict)
     by_class = plan in plans.BY_CLASS and found.present
@@ -142,6 +146,7 @@ def book(
 
     CIFAR-10 is never trained here: its pages show the records there are, and say what makes the others.
     """
+    project = checkout("frl book")
     from frlcore.repro import book as pages
     from frlcore.repro import headline, report, tables
 
@@ -156,8 +161,9 @@ def book(
         if headline.small(name):
             needed, titles = plans.runs(plans.ALL, name, seeds), plans.titles(plans.ALL, name, seeds)
             train(needed, titles, workers=workers, device="cpu")
-    target = PROJECT / "_build" / "smoke" if smoke else PROJECT
-    index = pages.build(editions, target, records_fingerprint=report.fingerprint(editions))
+    target = project / "_build" / "smoke" if smoke else project
+    with a_home():
+        index = pages.build(editions, target, records_fingerprint=report.fingerprint(editions))
     for name in editions:
         found = report.results("table2", name)
         if found.present:
@@ -206,12 +212,14 @@ def notebook(
 
     Every `-p KEY VALUE` sets a parameter; names and types are checked before anything runs.
     """
+    project = checkout("frl notebook")
     from frlcore.repro import book as pages
 
     source = pages.find(name)
     parameters = pages.parse_parameters(source, words(context.args))
-    target = output or PROJECT / "_build" / "notebooks" / f"{source.stem}.ipynb"
-    executed = pages.execute(source, target, parameters)
+    target = output or project / "_build" / "notebooks" / f"{source.stem}.ipynb"
+    with a_home():
+        executed = pages.execute(source, target, parameters)
     out.print(f"Executed notebook: {executed}", soft_wrap=True, markup=False)
 
 
@@ -269,15 +277,19 @@ def seconds(text: str) -> float:
 
 def main() -> None:
     """Run the command; a UserError becomes one line on stderr and exit status 2, Ctrl-C one line and 130."""
+    trains = len(sys.argv) > 1 and sys.argv[1] in ("run", "book", "fit")
+    again = "run the same command again to go on from the last whole epoch"
     try:
-        app()
+        with watched_output():
+            app()
+    except OutputError as error:
+        complain(f"frl: {error}; {again}" if trains else f"frl: {error}")
+        sys.exit(2)
     except UserError as error:
-        print(f"frl: {error}", file=sys.stderr)
+        complain(f"frl: {error}")
         sys.exit(2)
     except (KeyboardInterrupt, SystemExit) as end:  # Typer turns the first into the second, with status 130
         if isinstance(end, SystemExit) and end.code != 130:
             raise
-        print("frl: stopped; run the same command again to go on from the last whole epoch", file=sys.stderr)
-        sys.stdout.flush()
-        sys.stderr.flush()
+        complain(f"frl: stopped; {again}" if trains else "frl: stopped")
         os._exit(130)  # a plain exit would wait for the threads that execute notebooks

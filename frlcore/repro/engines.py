@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -23,6 +24,7 @@ from pathlib import Path
 from frlcore.errors import UserError
 from frlcore.repro.config import Task
 from frlcore.repro.store import Store
+from frlcore.repro.surroundings import processors, socket_folder
 
 PER_GPU = 2  # so that one run works while the other validates, saves or starts; an assumption, not measured yet
 RUN_BYTES = 8 * 2**30  # of the GPU's memory that a run of PreActResNet-18 at batch 128 may need
@@ -126,8 +128,7 @@ def places(device: str, workers: int | None = None) -> list[str]:
 
     pick_device(device)  # one line now rather than one per run
     if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return ["cpu"] * (workers or cores)
+        return ["cpu"] * (workers or processors())
     gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if device in ("auto", "cuda") else [device]
     if workers:
         return [gpus[i % len(gpus)] for i in range(workers)]
@@ -136,16 +137,19 @@ def places(device: str, workers: int | None = None) -> list[str]:
 
 
 def _context() -> multiprocessing.context.BaseContext:
-    if "forkserver" not in multiprocessing.get_all_start_methods():
+    folder = socket_folder()
+    if folder is None or "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["frlcore.repro.worker"])
     if threading.current_thread() is threading.main_thread():
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server inherits it: Ctrl-C is the engine's alone
+        usual, tempfile.tempdir = tempfile.tempdir, folder  # where its socket goes, whose name must be short
         try:
             forkserver.ensure_running()
         finally:
             signal.signal(signal.SIGINT, before)
+            tempfile.tempdir = usual
     return context
 
 
@@ -193,7 +197,7 @@ def _listen(
 
 
 def _work(
-    pipe: Connection, run: Task, root: Path, published: Path, threads: int, device: str, deadline: float | None
+    pipe: Connection, run: Task, root: Path, published: Path | None, threads: int, device: str, deadline: float | None
 ) -> None:
     """The worker process: its pace and step by step to the pipe, then ("done", finished?) or ("failed", why)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine decides; Ctrl-C reaches it

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -32,6 +33,7 @@ from frlcore.repro import fit_images, fit_report, fit_time
 from frlcore.repro.config import canonical
 from frlcore.repro.progress import LINE_SECONDS, clock
 from frlcore.repro.store import Store
+from frlcore.repro.surroundings import processors
 from frlcore.settings import MODELS, Attack
 from frlcore.training import Checkpoint
 
@@ -97,6 +99,7 @@ def fit_folder(job: Job, out: Path, *, device: str = "auto", console: Console) -
         eps, epochs=job.epochs, fine_tune_epochs=job.fine_tune_epochs, batch_size=job.batch_size, lr=job.lr
     )
     pick_device(device)
+    torch.set_num_threads(min(torch.get_num_threads(), processors()))  # torch sees the cores, not a quota of them
     if out.resolve().is_relative_to(job.path.resolve()):
         raise UserError(f"{out} lies inside {job.path} and would be taken for a class; choose another --out")
     listing = scan(job.path)
@@ -114,7 +117,7 @@ def fit_folder(job: Job, out: Path, *, device: str = "auto", console: Console) -
         (out / STATE).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write into {out}: {error.strerror or error}; choose another --out") from error
-    store = Store(out / STATE, out / STATE)
+    store = Store(out / STATE, elsewhere="another --out", published=None)
     with store.lock(keys[STAGES[0]], time.time()) as held:
         if not held:
             raise UserError(f"another frl fit is at work in {out}; wait for it or choose another --out")

@@ -12,18 +12,32 @@ from pathlib import Path
 from typing import Any
 
 from frlcore.errors import UserError
+from frlcore.repro.places import checkout
 
 try:
     import jupytext
     import nbformat
     import papermill
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import AsyncKernelManager
+    from nbclient.exceptions import CellTimeoutError
     from papermill.exceptions import PapermillExecutionError
 except ModuleNotFoundError as error:
     raise UserError(f"notebooks need the package {error.name!r}: run pip install -e '.[book]'") from error
 
-ROOT = Path(__file__).resolve().parents[2]  # the checkout that holds notebooks/, book/ and data/
 _TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool, "list": list}
+
+
+class OwnKernel(AsyncKernelManager):
+    """A kernel of the Python that runs this, whichever "python3" other environments have put before it."""
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        return KernelSpec(
+            argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+            display_name="Python 3",
+            language="python",
+        )
 
 
 @dataclass(frozen=True)
@@ -36,8 +50,9 @@ class Parameter:
     help: str
 
 
-def find(name: str, *, root: Path = ROOT) -> Path:
+def find(name: str, *, root: Path | None = None) -> Path:
     """The notebook called `name` ("05_experiments", or any unambiguous beginning such as "05")."""
+    root = root or checkout("a notebook")
     known = sorted(path.stem for path in (root / "notebooks").glob("*.md"))
     stem = name.removesuffix(".md").removesuffix(".ipynb")
     found = [stem] if stem in known else [other for other in known if stem and other.startswith(stem)]
@@ -118,14 +133,14 @@ def _literal(text: str) -> Any:
 
 
 def execute(
-    notebook: Path, out: Path, parameters: Mapping[str, Any], *, cwd: Path = ROOT, fingerprint: str = ""
+    notebook: Path, out: Path, parameters: Mapping[str, Any], *, cwd: Path | None = None, fingerprint: str = ""
 ) -> Path:
     """Execute a notebook with these parameters in its own kernel and write it to `out` (.ipynb) in one step.
 
     Only a notebook that ran to its end is written, and nothing in it names a path of this machine.
     Raises UserError for bad parameters and for a failing cell (notebook, code cell, last line of the error).
     """
-    values = check(notebook, parameters)
+    values, cwd = check(notebook, parameters), cwd or checkout("a notebook")
     _writable(out)
     try:
         done = papermill.execute_notebook(
@@ -133,6 +148,7 @@ def execute(
             None,
             values,
             kernel_name="python3",
+            kernel_manager_class=OwnKernel,
             progress_bar=False,
             resources={"metadata": {"path": str(cwd)}},  # papermill's own `cwd` moves the whole process
             extra_arguments=["--log-level=CRITICAL"],  # the kernel's own remarks; errors of cells are not among them
@@ -141,7 +157,7 @@ def execute(
         where = error.exec_count - bool(values) if error.exec_count else "?"  # without the injected cell
         what = _last_line(f"{error.ename}: {error.evalue}")
         raise UserError(f"{notebook.name}, code cell {where}: {what}") from error
-    except (DeadKernelError, CellTimeoutError) as error:
+    except (CellTimeoutError, RuntimeError) as error:  # a DeadKernelError, or one that did not even start
         raise UserError(f"{notebook.name}: its kernel died or hung, often for want of memory") from error
     done.metadata["papermill"] = {
         "input_path": notebook.name,  # papermill keeps the whole input here, or machine paths

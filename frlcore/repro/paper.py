@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-from pathlib import Path
 
 import pandas as pd
 
 from frlcore.errors import UserError
+from frlcore.repro import places
 
-FOLDER = Path(__file__).resolve().parents[2] / "data" / "paper"
 TABLES = range(1, 9)
 BLOCKS = ("Std. Error", "Rob. Error")  # first cell of a header row; the tables of algorithms leave it empty
 
@@ -56,7 +55,8 @@ def _number(n: int) -> int:
 
 
 def _text(name: str) -> str:
+    path = places.checkout("comparing with the paper") / "data" / "paper" / name
     try:
-        return (FOLDER / name).read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise UserError(f"{FOLDER / name} is missing; run from a complete checkout of the repository") from error
+        raise UserError(f"{path} is missing; run from a complete checkout of the repository") from error

@@ -7,8 +7,8 @@
     <store>/<key>/half.safetensors      published in place of last weights that are large: the same in half precision
     <store>/<key>/state.safetensors     all that training needs to go on, while it is unfinished; published if asked
 
-Two places are read: the local store (`data/cache`, or the folder in FRL_STORE), and `data/runs`, the records that
-are published with the book. Only the local store is written.
+Two places are read: the local store (`places.results()`), and the checkout's `data/runs`, the records that are
+published with the book. Only the local store is written.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from frlcore.errors import UserError
+from frlcore.repro import locks, places
 from frlcore.repro.config import canonical
 
 if TYPE_CHECKING:
@@ -33,40 +34,37 @@ if TYPE_CHECKING:
 
     from frlcore.training import Checkpoint
 
-PROJECT = Path(__file__).resolve().parents[2]
-PUBLISHED = PROJECT / "data" / "runs"
 FORMAT = 1
 LARGE = 25 * 2**20  # bytes: larger weights are published in half precision, or not at all
 
 
 def default_store() -> Store:
-    """The store in FRL_STORE, else `data/cache` of the project.
-
-    A relative FRL_STORE is taken from the project's folder, so that commands and notebooks, which run in folders of
-    their own, agree on it.
-    """
-    return Store(PROJECT / Path(os.environ.get("FRL_STORE") or "data/cache").expanduser())
+    """The store that commands and notebooks use: `places.results()`, and the records of the checkout."""
+    return Store(places.results())
 
 
 class Store:
     """A folder of runs by key. Every method that reads damaged or foreign bytes raises a UserError naming the file."""
 
-    def __init__(self, root: Path, published: Path = PUBLISHED) -> None:
-        self.root, self.published = Path(root), Path(published)
+    def __init__(
+        self, root: Path, published: Path | None = places.PUBLISHED, *, elsewhere: str = "another folder with FRL_STORE"
+    ) -> None:
+        self.root, self.published = Path(root), published
+        self.elsewhere = elsewhere  # what to choose when this place will not do
 
     def folder(self, key: str) -> Path:
         return self.root / key[:20]
 
     def find(self, key: str, name: str) -> Path | None:
         """Where a run's file stands, local before published; None if nowhere."""
-        for root in (self.root, self.published):
+        for root in filter(None, (self.root, self.published)):
             path = root / key[:20] / name
             try:
                 if path.is_file():
                     return path
             except OSError as error:  # no permission, or a name that cannot be one
                 reason = f"cannot read {path}: {error.strerror}"
-                raise UserError(f"{reason}; choose another folder with FRL_STORE") from error
+                raise UserError(f"{reason}; choose {self.elsewhere}") from error
         return None
 
     def done(self, key: str) -> bool:
@@ -114,7 +112,7 @@ class Store:
         self._write(self.folder(key) / "provenance.json", json.dumps(provenance, indent=1).encode() + b"\n")
         self._write(self.folder(key) / "result.json", canonical(body) + b"\n")
         state = self.folder(key) / "state.safetensors"
-        with _writing(state):
+        with self._writing(state):
             state.unlink(missing_ok=True)
 
     def publish(self, key: str, weights: bool) -> None:
@@ -124,7 +122,8 @@ class Store:
         fine-tune is what its key says wherever it is made; those that are too large even so stay behind.
         """
         self.result(key)  # whole and unchanged, or it says so
-        target, last = self.published / key[:20], self.find(key, "last.safetensors")
+        target = self._records() / key[:20]
+        last = self.find(key, "last.safetensors")
         if weights and last and last.stat().st_size > LARGE:
             half = {name: t.half() if t.is_floating_point() else t for name, t in self.weights(key).items()}
             if sum(t.nbytes for t in half.values()) <= LARGE:
@@ -144,8 +143,11 @@ class Store:
         state = self.folder(key) / "state.safetensors"
         if not state.is_file():
             return False
-        self._write(self.published / key[:20] / state.name, state.read_bytes())
+        self._write(self._records() / key[:20] / state.name, state.read_bytes())
         return True
+
+    def _records(self) -> Path:
+        return self.published or places.checkout("publishing") / "data" / "runs"
 
     def weights(self, key: str, name: str = "last") -> dict[str, Tensor]:
         """The weights "last" or "selected" of a finished run; UserError if they are missing."""
@@ -216,25 +218,17 @@ class Store:
 
         The lock dies with its process.
         """
-        from filelock import FileLock, Timeout
-
-        with _writing(self.folder(key)):
-            self.folder(key).mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder(key) / "lock")
-            try:
-                lock.acquire(timeout=-1 if deadline is None else max(0.0, deadline - time.time()))
-            except Timeout:
-                yield False
-                return
-            for stale in self.folder(key).glob(".*.*"):  # a process that died while it wrote
-                stale.unlink(missing_ok=True)
-        try:
-            yield True
-        finally:
-            lock.release()
+        with ExitStack() as stack:
+            with self._writing(self.folder(key)):
+                self.folder(key).mkdir(parents=True, exist_ok=True)
+                timeout = -1 if deadline is None else max(0.0, deadline - time.time())
+                mine = stack.enter_context(locks.held(self.folder(key) / "lock", timeout))
+                for stale in self.folder(key).glob(".*.*") if mine else ():  # a process that died while it wrote
+                    stale.unlink(missing_ok=True)
+            yield mine
 
     def _write(self, path: Path, content: bytes) -> None:
-        with _writing(path):
+        with self._writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_name(f".{path.name}.{os.getpid()}")
             try:
@@ -251,6 +245,14 @@ class Store:
 
         tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
         self._write(path, save(tensors, metadata | {"sha256": _tensor_digest(tensors, metadata)}))
+
+    @contextmanager
+    def _writing(self, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = f"cannot write {path}: {error.strerror or type(error).__name__}"
+            raise UserError(f"{reason}; make room or choose {self.elsewhere}, then run again") from error
 
 
 def _load_tensors(path: Path, key: str) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -275,17 +277,6 @@ def _tensor_digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
     return sha.hexdigest()
 
 
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise UserError(
-            f"cannot write {path}: {reason}; make room or choose another folder with FRL_STORE, then run again"
-        ) from error
-
-
 def pack(values: np.ndarray) -> str:
     """An integer array as text: its type, a colon, base64."""
     return f"{values.dtype.str}:{base64.b64encode(np.ascontiguousarray(values)).decode()}"
@@ -295,5 +286,3 @@ def unpack(text: str) -> np.ndarray:
     """The inverse of `pack`."""
     kind, _, content = text.partition(":")
     return np.frombuffer(base64.b64decode(content), dtype=np.dtype(kind))
-
-

@@ -16,6 +16,7 @@ import sklearn.datasets  # noqa: F401 (this and the next: seconds that forked wo
 import torch
 import torch._dynamo  # noqa: F401 (torch.optim imports it at the first optimizer)
 
+import frlcore
 from frlcore import data, models
 from frlcore.acceleration import PLAIN
 from frlcore.device import arithmetic
@@ -24,7 +25,8 @@ from frlcore.fitting import pick_device
 from frlcore.repro.checks import carry_out_check, packed
 from frlcore.repro.config import Check, Run, Task
 from frlcore.repro.pace import FirstBatches
-from frlcore.repro.store import PROJECT, Store, pack
+from frlcore.repro.places import PROJECT, downloads
+from frlcore.repro.store import Store, pack
 from frlcore.training import Checkpoint, generator_for, train
 
 # Seconds between two checkpoints: on a CPU every epoch has one, on a GPU it can take as long as the epoch.
@@ -154,7 +156,7 @@ def _made(begin: float) -> dict[str, Any]:
 
 
 def _splits(run: Run, device: torch.device) -> data.Splits:
-    splits = data.load(run.dataset, root=PROJECT / "data" / "raw", fold=run.fold, folds=run.folds)
+    splits = data.load(run.dataset, root=downloads(), fold=run.fold, folds=run.folds)
     parts = (splits.train, splits.validation, splits.test)
     return data.Splits(splits.info, *(data.Split(*(t.to(device) for t in vars(part).values())) for part in parts))
 
@@ -187,6 +189,8 @@ def _processor() -> str:
 
 @cache
 def _commit() -> str:
+    if PROJECT is None:
+        return f"frlcore {frlcore.__version__}"
     command = ["git", "-C", str(PROJECT), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
