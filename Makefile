@@ -22,8 +22,9 @@ test: $(READY)
 	@$(ONE_THREAD) $(VENV)/bin/python -m pytest
 
 lab: $(READY)
-	@$(VENV)/bin/jupytext --sync notebooks/*.md
-	@$(VENV)/bin/jupyter lab notebooks
+	@$(VENV)/bin/python -m frlcore.repro.lab
+	@JUPYTER_PATH="$(abspath $(VENV))/share/jupyter:$$JUPYTER_PATH" \
+	  $(VENV)/bin/python -m jupyterlab notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 # Removes what can be made again; runs and downloads in data/ stay.
 clean:

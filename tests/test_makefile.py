@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -78,3 +79,11 @@ def test_conda_users_are_told_the_commands_of_make(make: Make) -> None:
     quiet = re.sub(r" --(disable-pip-version-check|quiet)", "", make("--dry-run", "setup").stdout)
     assert told == re.findall(r"python -m (pip [^;\n]*[^;\s])", quiet)
     assert "--no-deps --require-hashes" in told[0]
+
+
+def test_the_lab_starts_as_root_too_with_kernels_of_its_own(make: Make, tmp_path: Path) -> None:
+    told = make("--dry-run", "lab").stdout
+    assert ("--allow-root" in told) == (os.getuid() == 0)
+    assert f'JUPYTER_PATH="{tmp_path}/.venv/share/jupyter:' in told  # before those of other environments
+    (module,) = re.findall(r"python -m (frlcore\S+)", told)
+    assert importlib.util.find_spec(module) is not None
