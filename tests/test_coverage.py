@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frlcore.repro import book, coverage, notebook, plan
+from frlcore.repro import book, coverage, notebook, places, plan
 from frlcore.repro.pace import Recorded
 from frlcore.repro.store import Store
 
@@ -73,7 +73,7 @@ def finish(store: Store, edition: str, *methods: str) -> None:
 
 
 def opened(edition: str, store: Store) -> list[str]:
-    pages = [path.stem for path in sorted((notebook.ROOT / "notebooks").glob("*.md"))]
+    pages = [path.stem for path in sorted((places.PROJECT / "notebooks").glob("*.md"))]
     having = [page for page in pages if "edition" in notebook.declared(notebook.find(page))]
     return [page for page in having if coverage.is_open(page, edition, store)]
 
@@ -93,7 +93,7 @@ def test_pages_unfold_with_the_first_records_that_fill_them(store: Store) -> Non
 
 
 def test_every_page_of_an_edition_has_what_opens_it() -> None:
-    pages = [path.stem for path in (notebook.ROOT / "notebooks").glob("*.md")]
+    pages = [path.stem for path in (places.PROJECT / "notebooks").glob("*.md")]
     having = {page for page in pages if "edition" in notebook.declared(notebook.find(page))}
     assert having == {*coverage.OPENED_BY, coverage.MISSING}
     for page, plans in coverage.OPENED_BY.items():

@@ -26,7 +26,8 @@ def in_front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_kernel_is_this_python(in_front: Path) -> None:
-    assert notebook.OwnKernel(kernel_name="python3").kernel_spec.argv[:3] == [sys.executable, "-m", "ipykernel_launcher"]
+    spec = notebook.OwnKernel(kernel_name="python3").kernel_spec
+    assert spec.argv[:3] == [sys.executable, "-m", "ipykernel_launcher"]
 
 
 def test_a_notebook_runs_in_it(in_front: Path) -> None:
