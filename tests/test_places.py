@@ -48,14 +48,15 @@ def test_what_needs_the_papers_files_says_how_to_get_them(
 
 
 def test_an_installed_package_keeps_its_files_in_the_users_cache(installed: Path, tmp_path: Path) -> None:
-    code = "from frlcore.repro import places, store; print(store.default_store().root, places.downloads(), sep='\\n')"
+    code = "from frlcore.repro.places import downloads\nfrom frlcore.repro.store import default_store\n"
+    code += "print(default_store().root, downloads(), sep='\\n')"
     ended = python(installed, tmp_path, "-c", code)
     cache = tmp_path / "cache" / "frlcore"
     assert ended.stdout.splitlines() == [str(cache / "runs"), str(cache / "raw")], ended.stderr
 
 
 def test_a_checkout_is_found_from_the_package_and_not_from_a_module(tmp_path: Path) -> None:
-    assert Path(__file__).resolve().parents[1] == PROJECT
+    assert PROJECT is not None and PROJECT / "tests" in Path(__file__).resolve().parents
     assert places._find(tmp_path / "frlcore") is None
     for folder in ("notebooks", "data/paper", "frlcore"):
         (tmp_path / folder).mkdir(parents=True)
