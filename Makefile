@@ -22,7 +22,7 @@ test: $(READY)
 	@$(ONE_THREAD) $(VENV)/bin/python -m pytest
 
 lab: $(READY)
-	@$(VENV)/bin/python -m frlcore.repro.lab
+	@$(VENV)/bin/python -m frlcore.repro.book.lab
 	@JUPYTER_PATH="$(abspath $(VENV))/share/jupyter:$$JUPYTER_PATH" \
 	  $(VENV)/bin/python -m jupyterlab notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 

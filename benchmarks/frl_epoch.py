@@ -33,7 +33,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from frlcore import data, models, policies
 from frlcore.classwise import ClassErrors
 from frlcore.evaluate import Attack, outcomes
-from frlcore.repro.plan import EDITIONS
+from frlcore.repro.paper.plan import EDITIONS
 from frlcore.training import Training, generator_for, train, train_epoch
 
 EDITION = EDITIONS["digits"]

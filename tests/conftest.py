@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from frlcore.evaluate import Attack
-from frlcore.repro import plan
-from frlcore.repro.config import Run
-from frlcore.repro.engines import run_local
-from frlcore.repro.store import Store
+from frlcore.repro.paper import plan
+from frlcore.repro.runs.engines import run_local
+from frlcore.repro.runs.store import Store
+from frlcore.repro.runs.task import Run
 from frlcore.training import Training
 
 torch.set_num_threads(1)

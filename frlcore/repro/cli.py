@@ -13,11 +13,11 @@ import typer
 from rich.console import Console
 
 from frlcore.errors import UserError
-from frlcore.repro import plan as plans
-from frlcore.repro.config import Run, Task
+from frlcore.repro.paper import plan as plans
 from frlcore.repro.places import checkout
-from frlcore.repro.progress import Report, clock
-from frlcore.repro.store import default_store
+from frlcore.repro.runs.progress import Report, clock
+from frlcore.repro.runs.store import default_store
+from frlcore.repro.runs.task import Run, Task
 from frlcore.repro.surroundings import OutputError, a_home, complain, watched_output
 from frlcore.settings import MODELS
 
@@ -68,7 +68,7 @@ def device_plan(
     It names the files to copy there and back, the command with its time limit, and the runs that are done by then at
     two speeds. Finished runs in the store are left out.
     """
-    from frlcore.repro import device_plan as lent
+    from frlcore.repro.paper import device_plan as lent
 
     out.print(lent.text(minutes, default_store()), soft_wrap=True, markup=False)
 
@@ -113,14 +113,14 @@ def show(
     csv: Annotated[Path | None, typer.Option(help="Write every number to this CSV file as well.")] = None,
 ) -> None:
     """Print PLAN's errors in percent with 95% intervals, beside the paper's, from all finished seeds."""
-    from frlcore.repro import report, tables
+    from frlcore.repro.paper import records, tables
 
     checkout("frl show")
-    found = report.results(plan, edition)
-    frame = report.tidy(found, checkpoint, verdict)
+    found = records.results(plan, edition)
+    frame = records.tidy(found, checkpoint, verdict)
     by_class = plan in plans.BY_CLASS and found.present
     out.print((tables.terminal_classwise if by_class else tables.terminal)(found, frame))
-    out.print(f"Weights {report.CHECKPOINTS[checkpoint]}; broken: {report.VERDICTS[verdict]}.", soft_wrap=True)
+    out.print(f"Weights {records.CHECKPOINTS[checkpoint]}; broken: {records.VERDICTS[verdict]}.", soft_wrap=True)
     if found.missing:
         out.print(f"Missing runs are made by: {found.command}", soft_wrap=True)
     if csv:
@@ -147,8 +147,8 @@ def book(
     CIFAR-10 is never trained here: its pages show the records there are, and say what makes the others.
     """
     project = checkout("frl book")
-    from frlcore.repro import book as pages
-    from frlcore.repro import headline, report, tables
+    from frlcore.repro.book import pages
+    from frlcore.repro.paper import headline, records, tables
 
     begin = time.monotonic()
     if smoke and edition:
@@ -163,12 +163,12 @@ def book(
             train(needed, titles, workers=workers, device="cpu")
     target = project / "_build" / "smoke" if smoke else project
     with a_home():
-        index = pages.build(editions, target, records_fingerprint=report.fingerprint(editions))
+        index = pages.build(editions, target, records_fingerprint=records.fingerprint(editions))
     for name in editions:
-        found = report.results("table2", name)
+        found = records.results("table2", name)
         if found.present:
-            out.print(tables.terminal(found, report.tidy(found), kinds=("robust",)))
-    shown = report.results(headline.PLAN, headline.leading(editions))
+            out.print(tables.terminal(found, records.tidy(found), kinds=("robust",)))
+    shown = records.results(headline.PLAN, headline.leading(editions))
     out.print(f"{shown.edition.title}: {' '.join(headline.sentences(shown))}", soft_wrap=True, markup=False)
     out.print(f"The book is ready after {clock(time.monotonic() - begin)}: {index}", soft_wrap=True, markup=False)
 
@@ -191,8 +191,8 @@ def fit(
     target: Annotated[Path, typer.Option("--out", help="Folder for the results.")] = Path("my-images-frl"),
 ) -> None:
     """Train a fair robust classifier on the images in PATH; leave it and a report on held-out images in --out."""
-    from frlcore.repro import fit_report
-    from frlcore.repro.fit import Job, fit_folder
+    from frlcore.repro.own import report as fit_report
+    from frlcore.repro.own.fit import Job, fit_folder
 
     job = Job(path, eps, tau, size, model, variant, epochs, fine_tune_epochs, batch_size, lr, augment, seed)
     found = fit_folder(job, target, device=device, console=out)
@@ -213,7 +213,7 @@ def notebook(
     Every `-p KEY VALUE` sets a parameter; names and types are checked before anything runs.
     """
     project = checkout("frl notebook")
-    from frlcore.repro import book as pages
+    from frlcore.repro.book import pages
 
     source = pages.find(name)
     parameters = pages.parse_parameters(source, words(context.args))
@@ -241,8 +241,8 @@ def train(
     time_limit: str | None = None,
 ) -> None:
     """Carry out what is missing of `runs` and say how it goes."""
-    from frlcore.repro.engines import places, run_local, unfinished
-    from frlcore.repro.pace import recorded
+    from frlcore.repro.runs.engines import places, run_local, unfinished
+    from frlcore.repro.runs.pace import recorded
 
     store = default_store()
     todo = unfinished(runs, store)

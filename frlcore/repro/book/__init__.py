@@ -1,0 +1,4 @@
+"""The book: notebooks executed, staged beside the prose and rendered.
+
+    notebook offline lab < pages
+"""

@@ -1,0 +1,253 @@
+"""`frl fit`: a fair robust classifier from a folder of images, with a report on images it has never seen.
+
+    <out>/model.safetensors   weights, with what `frlcore.load_model` needs
+    <out>/report.html         class-wise errors before and after FRL on the test split, settings, how to use the model
+    <out>/report.csv          the numbers of the report
+    <out>/classes.svg         the picture of the report, where matplotlib is installed
+    <out>/.state/             while the work is unfinished: the last whole epoch, from which the same command goes on
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from frlcore import models
+from frlcore.data import Splits
+from frlcore.data.folders import divide, scan
+from frlcore.errors import Diverged, UserError
+from frlcore.fitting import STAGES, check, fit, pick_device, put, recipe, save_model
+from frlcore.policies import FRL
+from frlcore.repro.own import duration, report
+from frlcore.repro.own import images as fit_images
+from frlcore.repro.runs.progress import LINE_SECONDS, clock
+from frlcore.repro.runs.store import Store
+from frlcore.repro.runs.task import canonical
+from frlcore.repro.surroundings import processors
+from frlcore.settings import MODELS, Attack
+from frlcore.training import Checkpoint
+
+OUTPUTS = ("model.safetensors", "report.csv", "classes.svg", "report.html")
+STATE = ".state"
+TEST_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Job:
+    """What `frl fit` is asked for; raises UserError for a radius, model or seed that cannot be."""
+
+    path: Path
+    eps: str = "8/255"
+    tau: float = 0.05
+    size: int = 32
+    model: str = "preact_resnet18"
+    variant: str = "reweight+remargin"
+    epochs: int = 30
+    fine_tune_epochs: int = 20
+    batch_size: int = 128
+    lr: float = 0.1
+    augment: str = "crop_flip"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        radius(self.eps)
+        if self.model not in MODELS:
+            raise UserError(f"unknown model '{self.model}'; known: {', '.join(MODELS)}")
+        if self.size < 1:
+            raise UserError(f"--size is a positive number of pixels, not {self.size}")
+        if self.batch_size < 2:
+            raise UserError(f"--batch-size must be at least 2, since batch norm compares images; got {self.batch_size}")
+        if not 0 <= self.seed < 2**31:
+            raise UserError(f"a seed is a whole number from 0 to 2^31 - 1, got {self.seed}")
+
+    def settings(self) -> dict[str, Any]:
+        """All but the place of the images: their content counts, not where they lie."""
+        return {name: value for name, value in asdict(self).items() if name != "path"}
+
+
+def radius(text: str) -> float:
+    """A radius written as 8/255 or 0.03, a fraction of the pixel range above 0 and at most 1; UserError otherwise."""
+    above, slash, below = text.partition("/")
+    try:
+        value = float(above) / (float(below) if slash else 1.0)
+    except (ValueError, ZeroDivisionError) as error:
+        raise UserError(f"eps is a number such as 8/255 or 0.03, not '{text}'") from error
+    if not 0 < value <= 1:
+        meant = f"; did you mean {text.strip()}/255?" if 1 < value <= 255 and not slash else ""
+        raise UserError(f"eps is a fraction of the pixel range, above 0 and at most 1, not '{text}'{meant}")
+    return value
+
+
+def fit_folder(job: Job, out: Path, *, device: str = "auto", console: Console) -> report.Comparison:
+    """Train on the images of `job.path` and write the OUTPUTS into `out`; an interrupted call goes on where it was.
+
+    Raises UserError, before anything is written, for settings and images that cannot be trained with, and for an
+    `out` that holds anything but the unfinished work of the same call.
+    """
+    eps = radius(job.eps)
+    stages = recipe(
+        eps, epochs=job.epochs, fine_tune_epochs=job.fine_tune_epochs, batch_size=job.batch_size, lr=job.lr
+    )
+    pick_device(device)
+    torch.set_num_threads(min(torch.get_num_threads(), processors()))  # torch sees the cores, not a quota of them
+    if out.resolve().is_relative_to(job.path.resolve()):
+        raise UserError(f"{out} lies inside {job.path} and would be taken for a class; choose another --out")
+    listing = scan(job.path)
+    policy = FRL(len(listing.classes), job.variant, job.tau)
+    _admit(out, job)
+    images = fit_images.read(listing, job.size, out / STATE, console)
+    splits, notes = divide(listing, images, seed=job.seed, augment=job.augment)
+    notes = [*listing.notes, *notes]
+    for line in notes:
+        console.print(line, soft_wrap=True, markup=False)
+    check(splits.train, splits.validation, splits.info, policy, list(stages))
+    settings = {**job.settings(), "digest": splits.info.digest}
+    keys = {stage: hashlib.sha256(canonical({**settings, "stage": stage})).hexdigest() for stage in STAGES}
+    try:
+        (out / STATE).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write into {out}: {error.strerror or error}; choose another --out") from error
+    store = Store(out / STATE, elsewhere="another --out", published=None)
+    with store.lock(keys[STAGES[0]], time.time()) as held:
+        if not held:
+            raise UserError(f"another frl fit is at work in {out}; wait for it or choose another --out")
+        put(out / STATE / "settings.json", canonical(job.settings()))
+        fit_images.keep(images, listing, job.size, out / STATE)
+        resume = {stage: state for stage, key in keys.items() if (state := store.load_state(key))}
+        model = models.build(job.model, num_classes=len(splits.info.classes), in_channels=3, seed=job.seed)
+        if not resume:
+            for line in duration.forecast(model, splits, stages, pick_device(device), TEST_STEPS):
+                console.print(line, soft_wrap=True, markup=False)
+        totals = {stage: how.epochs for stage, how in zip(STAGES, stages, strict=True)}
+        with _diverging(job, out), _Bar(totals, resume, console) as bar:
+
+            def keep(stage: str, checkpoint: Checkpoint) -> None:
+                _save(store, keys[stage], checkpoint, out)
+                bar.see(stage, checkpoint.epoch)
+
+            fitted = fit(
+                model, splits.train, splits.validation, info=splits.info, policy=policy, warm_up=stages[0],
+                training=stages[1], seed=job.seed, device=device, resume=resume, after_epoch=keep,
+            )  # fmt: skip
+        attack = Attack(eps, eps / 4, TEST_STEPS)
+        found = report.compare(fitted, splits.test, info=splits.info, attack=attack, seed=job.seed)
+        save_model(out / OUTPUTS[0], model, name=job.model, info=splits.info, notes=job.settings())
+        _report(found, job, splits, notes, fitted.selected_epoch, out, console)
+    shutil.rmtree(out / STATE)
+    for name in OUTPUTS:
+        for stale in out.glob(f".{name}.*"):  # a process that died while it wrote
+            stale.unlink(missing_ok=True)
+    return found
+
+
+def _admit(out: Path, job: Job) -> None:
+    """Let `out` pass if it is new, empty, or holds the unfinished work of the same settings."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; choose another --out")
+    if not out.exists() or not any(out.iterdir()):
+        return
+    path = out / STATE / "settings.json"
+    if not path.is_file():
+        raise UserError(f"{out} is not empty; choose another --out, or empty it first")
+    try:
+        before = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read; delete {out} and run again") from error
+    changed = [name for name, value in job.settings().items() if before.get(name) != value]
+    if changed:
+        was = ", ".join(f"--{name.replace('_', '-')} {before.get(name)}" for name in changed)
+        raise UserError(f"{out} holds unfinished work with {was}; go on with that, or choose another --out")
+
+
+def _save(store: Store, key: str, checkpoint: Checkpoint, out: Path) -> None:
+    try:
+        store.save_state(key, checkpoint)
+    except UserError as error:  # the store's advice is for its own users
+        reason = getattr(error.__cause__, "strerror", None) or error
+        raise UserError(f"cannot write into {out}: {reason}; make room, then run the same command again") from error
+
+
+@contextmanager
+def _diverging(job: Job, out: Path) -> Iterator[None]:
+    """Say which option to change when the loss runs away, and let go of work that can only end the same way."""
+    try:
+        yield
+    except Diverged as error:
+        shutil.rmtree(out / STATE)
+        advice = f"choose a lower --lr than {job.lr} (the fine-tuning takes a tenth of it)"
+        raise UserError(f"{error.what}: {advice}") from error
+
+
+def _report(
+    found: report.Comparison, job: Job, splits: Splits, notes: list[str], epoch: int, out: Path, console: Console
+) -> None:
+    frame = found.frame()
+    put(out / "report.csv", frame.to_csv(index=False, lineterminator="\n").encode())
+    try:
+        picture = report.svg(found)
+        put(out / "classes.svg", picture)
+    except ModuleNotFoundError as error:
+        picture = None
+        console.print(f"No picture: the package {error.name} is not installed.")
+    page = report.page(
+        found, frame, picture, title=splits.info.name, size=job.size, settings=_words(job, splits, notes, epoch)
+    )
+    put(out / "report.html", page.encode())
+
+
+def _words(job: Job, splits: Splits, notes: list[str], epoch: int) -> dict[str, str]:
+    """The settings as the report shows them."""
+    parts = f"{len(splits.train)} training, {len(splits.validation)} validation, {len(splits.test)} test"
+    shown = {name.replace("_", " "): str(value) for name, value in job.settings().items()}
+    return {
+        "images": f"{parts}, RGB, {job.size} x {job.size} pixels; what is transparent lies over grey",
+        "left out and repeated": "; ".join(notes) or "nothing",
+    } | shown | {
+        "test attack": f"PGD-{TEST_STEPS}, l-inf, radius {job.eps}, steps of a quarter of it",
+        "weights": f"after epoch {epoch} of {job.fine_tune_epochs} of the fine-tuning, chosen on validation by the "
+        "robust error of the worst class",
+        "images, sha256": splits.info.digest,
+    }  # fmt: skip
+
+
+class _Bar:
+    """Epochs done and the time left: a bar on a terminal, elsewhere a line every ten seconds."""
+
+    def __init__(self, totals: dict[str, int], resume: dict[str, Checkpoint], console: Console) -> None:
+        self.totals, self.console = totals, console
+        self.first = self.done = sum(state.epoch for state in resume.values())
+        self.begin = self.printed = time.monotonic()
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self.task = self.bar.add_task("starting", total=sum(totals.values()), completed=self.done)
+        if self.done:
+            console.print(f"Going on after {self.done} of {sum(totals.values())} epochs.")
+
+    def __enter__(self) -> _Bar:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def see(self, stage: str, epoch: int) -> None:
+        """Take in one finished epoch."""
+        self.done += 1
+        rest = sum(self.totals.values()) - self.done
+        left = clock((time.monotonic() - self.begin) * rest / (self.done - self.first))
+        what = f"{stage}, epoch {epoch} of {self.totals[stage]}, about {left} left"
+        self.bar.update(self.task, completed=self.done, description=what)
+        if not self.console.is_terminal and time.monotonic() - self.printed > LINE_SECONDS:
+            self.printed = time.monotonic()
+            self.console.print(what, soft_wrap=True)

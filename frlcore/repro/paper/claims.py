@@ -1,0 +1,190 @@
+"""Claims of the paper as tests on our records: what is compared, and which way it is said to go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from frlcore.classwise import Difference, paired_bootstrap
+from frlcore.errors import UserError
+from frlcore.repro.paper import plan
+from frlcore.repro.paper.records import KINDS, Results, results
+from frlcore.repro.paper.tables import DRAWS
+from frlcore.repro.runs.store import Store
+
+# Differences between classes, and by which error of which training validation ranks the classes for them
+CONTRASTS = {"spread": ("pgd", "robust", 1), "hard": ("natural", "standard", 2)}
+NAMED = {  # where the paper names the classes: the hard ones, the easy ones
+    ("cifar10", "spread"): (("cat",), ("automobile",)),
+    ("cifar10", "hard"): (("cat", "dog"), ("automobile", "ship")),
+    ("svhn", "spread"): (("8",), ("1",)),
+    ("svhn", "hard"): (("3", "8"), ("1", "2")),
+}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """`first` has a lower (or higher) `statistic` of an error than `second`, by more than `beyond` percentage points.
+
+    A negative `beyond` allows the difference to go the other way by that much. Without a `second` the statistic itself
+    is compared with `beyond`. Statistics: "worst", "average", "gap" (worst minus average), and the differences between
+    classes "spread" (the hardest class minus the easiest) and "hard" (the two hardest minus the two easiest). Errors:
+    "standard", "boundary", "robust", and of checks "autoattack" and "certified R" (not certified to the l2 radius R).
+    Raises UserError for a "gap" with a `beyond`.
+    """
+
+    section: str
+    text: str
+    first: str
+    second: str
+    statistic: str
+    error: str
+    direction: str = "lower"
+    beyond: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.statistic == "gap" and self.beyond:
+            raise UserError("a gap is compared with another gap alone: leave out `beyond`")
+
+
+FAIR = ("frl-reweight-0.05", "frl-remargin-0.05", "frl-reweight+remargin-0.05")
+SECTION_2 = [
+    Claim("2", "PGD training widens the gap between the worst class and the average: standard error",
+          "pgd", "natural", "gap", "standard", "higher"),
+    Claim("2", "TRADES(1/λ = 6) widens it too", "trades-6", "natural", "gap", "standard", "higher"),
+    Claim("2", "PGD training opens such a gap in robust error", "pgd", "natural", "gap", "robust", "higher"),
+]  # fmt: skip
+SECTION_5 = [
+    *(Claim("5.2", f"{plan.label(m)} lowers the worst standard error", m, "pgd", "worst", "standard") for m in FAIR),
+    *(Claim("5.2", f"{plan.label(m)} lowers the worst robust error", m, "pgd", "worst", "robust") for m in FAIR),
+    *(Claim("5.2", f"{plan.label(m)}: also below TRADES(1/λ = 6)", m, "trades-6", "worst", "robust") for m in FAIR),
+    Claim("5.2", "Reweight+Remargin: by 10 points or more below PGD", FAIR[2], "pgd", "worst", "robust", beyond=10),
+    Claim("5.2", "Remargin beats Reweight on the worst boundary error", FAIR[1], FAIR[0], "worst", "boundary"),
+    Claim("5.2", "Reweight+Remargin beats Remargin on the worst robust error", FAIR[2], FAIR[1], "worst", "robust"),
+    Claim("5.2", "Reweight beats Reweight+Remargin on the worst standard error", FAIR[0], FAIR[2], "worst", "standard"),
+    Claim("5.2", "Baseline Reweight lowers the worst standard error", "baseline-reweight", "pgd", "worst", "standard"),
+    Claim("5.2", "Baseline Reweight does not lower the worst robust error by 5 points",
+          "baseline-reweight", "pgd", "worst", "robust", "higher", beyond=-5),
+    Claim("5.2", "Remargin costs average standard error", FAIR[1], "pgd", "average", "standard", "higher"),
+    Claim("5.2", "Remargin has a smaller average boundary error", FAIR[1], "pgd", "average", "boundary"),
+    Claim("5.2", "Reweight+Remargin has a smaller average boundary error", FAIR[2], "pgd", "average", "boundary"),
+    Claim("5.2", "Reweight+Remargin has an average robust error no more than 1 point higher",
+          FAIR[2], "pgd", "average", "robust", beyond=-1),
+    *(Claim("ours", f"{plan.label(m)} beats the control: worst robust error", m, "control", "worst", "robust")
+      for m in FAIR),
+]  # fmt: skip
+
+
+def judge(
+    found: Results, claims: list[Claim], checkpoint: str = "last", verdict: str = "any", store: Store | None = None
+) -> pd.DataFrame:
+    """Each claim with our difference (percentage points), its 95% interval, p-value and a verdict.
+
+    "holds" when the whole interval lies on the claimed side of the threshold, "contradicted" when it lies on the other,
+    else "cannot tell at this resolution". Claims about methods that were not run are "not yet run". The intervals and
+    the p-values (two-sided, against the threshold) are not corrected for the number of claims.
+    """
+    rows = []
+    for claim in claims:
+        row = {"section": claim.section, "claim": claim.text}
+        sides = _sides(found, claim, store)
+        if {claim.first, claim.second} & set(found.missing) or sides is None:
+            rows.append(row | {"verdict": "not yet run"})
+            continue
+        threshold = claim.beyond if claim.direction == "higher" else -claim.beyond
+        change = _compare(found, claim, checkpoint, verdict, sides, threshold / 100)
+        sign = 1 if claim.direction == "higher" else -1
+        low, high = sorted(sign * bound for bound in (change.low, change.high))
+        word = "holds" if low > 0 else "contradicted" if high < 0 else "cannot tell at this resolution"
+        numbers = {name: 100 * getattr(change, name) + threshold for name in ("difference", "low", "high")}
+        rows.append(row | numbers | {"p": change.p, "verdict": word})
+    return pd.DataFrame(rows, columns=["section", "claim", "difference", "low", "high", "p", "verdict"])
+
+
+def classes(
+    found: Results, statistic: str, store: Store | None = None
+) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """The hard and the easy classes of a contrast: those that the paper names, else those that validation ranks so.
+
+    No test image is looked at to choose them. None while the training that ranks them has not been run.
+    """
+    known = NAMED.get((found.edition.dataset, statistic))
+    if known:
+        return known
+    method, kind, many = CONTRASTS[statistic]
+    ranking = results("figure1", found.edition.name, store)
+    if method not in ranking.present:
+        return None
+    history = ranking.history(method)
+    ends = history[history.epoch == history.groupby(["seed", "fold"]).epoch.transform("max")]
+    order = ends.groupby("class")[kind].mean().reindex(ranking.classes).sort_values(kind="stable").index
+    return tuple(order[: -many - 1 : -1]), tuple(order[:many])
+
+
+def _sides(found: Results, claim: Claim, store: Store | None) -> np.ndarray | None:
+    """The weight (C,) of every class in the claim's statistic where that is a contrast, else zeros; None: not known."""
+    if claim.statistic not in CONTRASTS or not found.present:
+        return np.zeros(0)
+    groups = classes(found, claim.statistic, store)
+    if groups is None:
+        return None
+    hard, easy = groups
+    return np.array([(c in hard) / len(hard) - (c in easy) / len(easy) for c in found.classes])
+
+
+def _compare(
+    found: Results, claim: Claim, checkpoint: str, verdict: str, sides: np.ndarray, threshold: float
+) -> Difference:
+    """The statistic of `first` minus that of `second`, minus the threshold (fractions), on the seeds both have."""
+    shared = found.seeds(*(method for method in (claim.first, claim.second) if method))
+    a = _wrong(found, claim.first, claim.error, checkpoint, verdict)[:shared].astype(float)
+    b = np.zeros_like(a)
+    if claim.second:
+        b = _wrong(found, claim.second, claim.error, checkpoint, verdict)[:shared].astype(float)
+    if claim.statistic not in CONTRASTS:
+        return paired_bootstrap(found.labels, a - threshold, b, claim.statistic, draws=DRAWS)
+    weight = len(sides) * sides[found.labels]  # a contrast is the average over classes of weighted errors
+    return paired_bootstrap(found.labels, weight * a - threshold, weight * b, "average", draws=DRAWS)
+
+
+def _wrong(found: Results, method: str, error: str, checkpoint: str, verdict: str) -> np.ndarray:
+    """Which examples count as an error, `(S, N) bool`; checks are made of the last weights alone."""
+    if error in KINDS:
+        return found.wrong(method, error, checkpoint, verdict)
+    if error == "autoattack":
+        return found.predictions(method, error) != found.labels
+    radius = float(error.removeprefix("certified "))
+    beyond_reach = found.predictions(method, "radius") < radius
+    return (found.predictions(method, "certified") != found.labels) | beyond_reach
+
+
+def in_words(judged: pd.DataFrame) -> str:
+    """How many claims fared how, the paper's and ours apart, and which are contradicted, as a Markdown paragraph."""
+    parts = []
+    mine = judged.section == "ours"
+    for whose, part in (("of the paper", judged[~mine]), ("of ours", judged[mine])):
+        counts = ", ".join(f"{n} “{verdict}”" for verdict, n in part.verdict.value_counts().items())
+        if len(part):
+            parts.append(f"{len(part)} claims {whose}: {counts}.")
+    against = judged[judged.verdict == "contradicted"]
+    if len(against):
+        parts.append("Contradicted here: " + "; ".join(
+            f"{row.claim} ({row.difference:+.1f} points, 95% [{row.low:+.1f}, {row.high:+.1f}])"
+            for row in against.itertuples()
+        ) + ".")  # fmt: skip
+    return " ".join(parts)
+
+
+def shown(judged: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Verdicts for a page: one pair of columns, difference and verdict, for each named judgement of the same claims."""
+    first = next(iter(judged.values()))
+    columns = {"Sec.": first.section, "Claim": first.claim}
+    for name, frame in judged.items():
+        columns[name] = [
+            row.verdict if pd.isna(row.difference)
+            else f"{row.difference:+.1f}<small><br>[{row.low:+.1f}, {row.high:+.1f}]</small><br>{row.verdict}"
+            for row in frame.itertuples()
+        ]  # fmt: skip
+    return pd.DataFrame(columns)

@@ -1,0 +1,247 @@
+"""From records to numbers: what the notebooks and `frl show` ask for. Nothing here trains.
+
+`results(plan, edition)` gathers the finished runs of a figure or table. The folds of a method are pooled, so that
+every example of the data set is tested once a seed; seeds are averaged. Errors are fractions here and percent in
+`tidy` and in every table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from frlcore.classwise import ClassErrors, bootstrap, interval
+from frlcore.errors import UserError
+from frlcore.repro.paper import plan
+from frlcore.repro.paper import printed as paper
+from frlcore.repro.runs.store import Store, default_store
+from frlcore.repro.runs.task import Task
+
+KINDS = ("standard", "boundary", "robust")
+STATISTICS = ("average", "worst")
+UNEQUAL = 1.2  # from this ratio of the largest class to the smallest on, `tidy` also averages over images
+VERDICTS = {"any": "wrong at any point of the attack's path", "last": "wrong at the attack's last point"}
+CHECKPOINTS = {"last": "after the last epoch", "selected": "chosen on validation"}
+PAPER_COLUMN = {("average", "standard"): "Avg. Std.", ("worst", "standard"): "Worst Std.",
+                ("average", "boundary"): "Avg. Bndy.", ("worst", "boundary"): "Worst Bndy.",
+                ("average", "robust"): "Avg. Rob.", ("worst", "robust"): "Worst Rob."}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Record:
+    """One finished run with its result and its provenance."""
+
+    run: Task
+    result: dict[str, Any]
+    provenance: dict[str, Any]
+
+
+def results(plan_name: str, edition: str = "digits", store: Store | None = None) -> Results:
+    """The finished runs of a plan: for every method all seeds, from 0 on, of which every fold is done.
+
+    Raises UserError for an unknown plan or edition and for a damaged record.
+    """
+    store = store or default_store()
+    place = plan.place(plan_name, edition)
+    records: dict[str, list[list[Record]]] = {}
+    for method in plan.methods(plan_name):
+        records[method] = []
+        while True:
+            runs = _runs(place, plan_name, method, seed=len(records[method]))
+            if not all(store.done(run.key) for run in runs):
+                break
+            folds = [Record(run, store.result(run.key) or {}, store.provenance(run.key)) for run in runs]
+            records[method].append(folds)
+    return Results(plan_name, edition, place, records)
+
+
+def results_if_any(plan_name: str, edition: str, store: Store | None = None) -> Results | None:
+    """`results`, or None where the edition does not have the plan by design."""
+    return results(plan_name, edition, store) if plan_name in plan.plans(edition) else None
+
+
+def fingerprint(editions: list[str], store: Store | None = None) -> str:
+    """A hash over all records of these editions: changes when one comes, goes or is made again."""
+    store = store or default_store()
+    found = hashlib.sha256()
+    for edition in editions:
+        seen, seeds = 0, 0
+        while seeds == 0 or seen:
+            seeds, seen = seeds + 1, 0
+            for run in plan.runs(plan.ALL, edition, seeds):
+                if run.seed == seeds - 1 and store.done(run.key):
+                    seen += 1
+                    for name in ("result.json", "provenance.json"):
+                        path = store.find(run.key, name)
+                        found.update(path.read_bytes() if path else b"")
+    return found.hexdigest()
+
+
+def _runs(edition: plan.Edition, plan_name: str, method: str, seed: int) -> list[Task]:
+    return [plan.run(edition.name, method, fold, seed) for fold in range(plan.folds(edition, plan_name, method))]
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """The records of a plan, by method; each entry holds the seeds, each seed its folds.
+
+    `edition` is where the plan runs: the one asked for, or its variant for what the appendix repeats.
+    """
+
+    plan: str
+    asked: str
+    edition: plan.Edition
+    records: dict[str, list[list[Record]]]
+
+    @cached_property
+    def present(self) -> list[str]:
+        """Methods with at least one whole seed."""
+        return [method for method, seeds in self.records.items() if seeds]
+
+    @cached_property
+    def missing(self) -> list[str]:
+        """Methods that nobody has run yet."""
+        return [method for method, seeds in self.records.items() if not seeds]
+
+    @property
+    def command(self) -> str:
+        """What makes the missing runs."""
+        return f"frl run {self.plan} --edition {self.asked}"
+
+    @cached_property
+    def classes(self) -> list[str]:
+        return list(self._first.result["classes"])
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """True classes `(N,)` of the pooled test examples, in the order of the data set."""
+        return self.predictions(self.present[0], "label")[0]
+
+    @property
+    def _first(self) -> Record:
+        if not self.present:
+            raise UserError(f"no finished run to show; make them with: {self.command}")
+        return self.records[self.present[0]][0][0]
+
+    def seeds(self, *methods: str) -> int:
+        """How many seeds all of these methods have."""
+        return min(len(self.records[method]) for method in methods)
+
+    def predictions(self, method: str, name: str, checkpoint: str = "last") -> np.ndarray:
+        """Classes `(S, N)`: `name` is "label", "clean", "any" or "last" (the two verdicts under attack)."""
+        rows = []
+        for folds in self.records[method]:
+            parts = [record.result["outcomes"][checkpoint] for record in folds]
+            order = np.argsort(np.concatenate([part["index"] for part in parts]))
+            rows.append(np.concatenate([part[name] for part in parts])[order])
+        if not rows:
+            raise UserError(f"'{method}' has no finished run on {self.edition.name}; make it with: {self.command}")
+        return np.stack(rows)
+
+    def wrong(self, method: str, kind: str, checkpoint: str = "last", verdict: str = "any") -> np.ndarray:
+        """Which examples count as an error of this kind, `(S, N) bool`."""
+        _known(checkpoint, verdict)
+        clean = self.predictions(method, "clean", checkpoint) != self.labels
+        attacked = self.predictions(method, verdict, checkpoint) != self.labels
+        return {"standard": clean, "boundary": ~clean & attacked, "robust": attacked}[kind]
+
+    def errors(self, method: str, checkpoint: str = "last", verdict: str = "any") -> ClassErrors:
+        """Class-wise errors, seeds averaged."""
+        _known(checkpoint, verdict)
+        clean = self.predictions(method, "clean", checkpoint)
+        attacked = self.predictions(method, verdict, checkpoint)
+        return ClassErrors.from_predictions(self.labels, clean, attacked, len(self.classes))
+
+    def history(self, method: str) -> pd.DataFrame:
+        """What validation said and the policy answered: one row per seed, fold, epoch and class (fractions)."""
+        rows = []
+        for seed, folds in enumerate(self.records[method]):
+            for fold, record in enumerate(folds):
+                for entry in record.result["history"]:
+                    columns = {kind: entry["validation"][kind] for kind in KINDS}
+                    columns |= entry.get("policy", {}) | entry.get("settings", {})
+                    frame = pd.DataFrame({"class": self.classes, **columns})
+                    rows.append(frame.assign(seed=seed, fold=fold, epoch=entry["epoch"]))
+        return pd.concat(rows, ignore_index=True)
+
+    def runs(self, *methods: str) -> pd.DataFrame:
+        """Provenance: one row per run."""
+        rows = []
+        for method in methods or self.present:
+            for folds in self.records[method]:
+                for record in folds:
+                    made = record.provenance
+                    speed = made.get("training_images_per_second")
+                    rows.append(
+                        {
+                            "method": plan.label(method), "seed": record.run.seed, "fold": record.run.fold,
+                            "key": record.run.key[:12], "seconds": made.get("seconds"),
+                            "images/s": round(speed) if speed else None,
+                            **{name: made.get(name) for name in ("device", "torch", "commit", "finished")},
+                        }
+                    )  # fmt: skip
+        return pd.DataFrame(rows)
+
+
+def _known(checkpoint: str, verdict: str) -> None:
+    for name, value, known in (("checkpoint", checkpoint, CHECKPOINTS), ("verdict", verdict, VERDICTS)):
+        if value not in known:
+            raise UserError(f"unknown {name} '{value}'; known: {', '.join(known)}")
+
+
+def tidy(found: Results, checkpoint: str = "last", verdict: str = "any") -> pd.DataFrame:
+    """Every error of every method in percent with a 95% interval, beside the paper's number where it prints one.
+
+    One row per method, kind of error and statistic ("average" and "worst" over the classes, or one class; where the
+    classes differ in size also "average_examples", the average over images). Classes have exact intervals, the others
+    bootstrap intervals. The paper's class-wise numbers (Table 4) stand only beside the same classes.
+    """
+    _known(checkpoint, verdict)
+    rows = []
+    for method in found.present:
+        errors = found.errors(method, checkpoint, verdict)
+        shared = {"method": method, "label": plan.label(method), "seeds": found.seeds(method)}
+        for kind in KINDS:
+            wrong = found.wrong(method, kind, checkpoint, verdict)
+            worst, maximum = errors.worst(kind)
+            summaries = {"average": errors.average(kind), "worst": maximum}
+            if errors.n.max() > UNEQUAL * errors.n.min():
+                summaries["average_examples"] = errors.average_examples(kind)
+            for statistic, value in summaries.items():
+                low, high = bootstrap(found.labels, wrong, statistic)
+                name = found.classes[worst] if statistic == "worst" else ""
+                rows.append(shared | {"error": kind, "statistic": statistic, "class": name, "n": len(found.labels),
+                                      "value": value, "low": low, "high": high})  # fmt: skip
+            values = getattr(errors, kind)
+            lows, highs = interval(values * errors.n, errors.n)
+            for name, n, value, low, high in zip(found.classes, errors.n, values, lows, highs, strict=True):
+                rows.append(shared | {"error": kind, "statistic": "class", "class": name, "n": int(n),
+                                      "value": value, "low": low, "high": high})  # fmt: skip
+    frame = pd.DataFrame(rows)
+    if not frame.empty:
+        frame[["value", "low", "high"]] *= 100
+        frame["paper"] = [_paper(found, row) for row in frame.to_dict("records")]
+    return frame
+
+
+def _paper(found: Results, row: dict[str, Any]) -> float:
+    """The number the paper prints for this row, or NaN."""
+    if row["statistic"] in STATISTICS:
+        if not found.edition.fairness_table:
+            return float("nan")
+        printed = paper.table(found.edition.fairness_table)
+        chosen = printed.column == PAPER_COLUMN[row["statistic"], row["error"]]
+    elif row["statistic"] == "class" and found.edition.classwise_table and row["error"] != "boundary":
+        printed = paper.table(found.edition.classwise_table)
+        block = "Std. Error" if row["error"] == "standard" else "Rob. Error"
+        column = printed.column.unique()[found.classes.index(row["class"])]  # both in the data's order
+        chosen = (printed.column == column) & (printed.block == block)
+    else:
+        return float("nan")
+    value = printed.value[chosen & (printed.method == row["label"])]
+    return float(value.iloc[0]) if len(value) else float("nan")

@@ -1,0 +1,87 @@
+"""What AutoAttack adds to PGD-20, on the same images: robust errors side by side, and the comparisons once more."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from frlcore.classwise import bootstrap, holm, paired_bootstrap
+from frlcore.repro.paper import plan
+from frlcore.repro.paper.records import Results
+from frlcore.repro.paper.tables import DRAWS
+
+SUFFIX = "+autoattack"
+
+
+def broken(base: Results, checks: Results, method: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels `(N,)`, and which images PGD-20 breaks and which either attack breaks `(S, N)`, where AutoAttack looked.
+
+    `base` holds the method's runs, `checks` those of the plan "autoattack". Verdict "any", weights of the last epoch.
+    """
+    seeds = min(checks.seeds(method + SUFFIX), base.seeds(method))
+    index = checks.predictions(method + SUFFIX, "index")[0]
+    where = np.searchsorted(base.predictions(method, "index")[0], index)
+    labels = checks.predictions(method + SUFFIX, "label")[0]
+    pgd = base.wrong(method, "robust")[:seeds, where]
+    return labels, pgd, pgd | (checks.predictions(method + SUFFIX, "autoattack")[:seeds] != labels)
+
+
+def attacked(base: Results, checks: Results) -> pd.DataFrame:
+    """Average and worst-class robust error under PGD-20 and under PGD-20 and AutoAttack together, in %."""
+    rows = {}
+    for method in _methods(base, checks):
+        labels, pgd, both = broken(base, checks, method)
+        rows[plan.label(method)] = {
+            f"{statistic.capitalize()}, {name}": _cell(labels, wrong, statistic)
+            for statistic in ("average", "worst")
+            for name, wrong in (("PGD-20", pgd), ("with AutoAttack", both))
+        }
+    return pd.DataFrame(rows).T.rename_axis("Method")
+
+
+def in_words(base: Results, checks: Results) -> str:
+    """How much AutoAttack adds, smallest and largest over the methods, in a sentence."""
+    added = {}
+    for method in _methods(base, checks):
+        labels, pgd, both = broken(base, checks, method)
+        added[plan.label(method)] = 100 * float(_by_class(labels, both).mean() - _by_class(labels, pgd).mean())
+    low, high = min(added, key=added.__getitem__), max(added, key=added.__getitem__)
+    return (
+        f"Beside PGD-20, AutoAttack adds between {added[low]:.1f} ({low}) and {added[high]:.1f} points ({high}) to the "
+        f"average robust error: by so much are the robust errors of PGD-20 alone too small."
+    )
+
+
+def differences(base: Results, checks: Results, reference: str) -> pd.DataFrame:
+    """Every fair method minus `reference` under both attacks together: paired bootstrap, Holm over the table."""
+    methods = [method for method in _methods(base, checks) if method in plan.FRL]
+    labels, _, theirs = broken(base, checks, reference)
+    changes, cells = [], []
+    for method in methods:
+        _, _, ours = broken(base, checks, method)
+        seeds = min(len(ours), len(theirs))
+        for statistic in ("average", "worst"):
+            changes.append(paired_bootstrap(labels, ours[:seeds], theirs[:seeds], statistic, draws=DRAWS))
+            cells.append((plan.label(method), f"{statistic.capitalize()} robust"))
+    shown: dict[str, dict[str, str]] = {}
+    for (row, column), change, p in zip(cells, changes, holm([change.p for change in changes]), strict=True):
+        text = f"{100 * change.difference:+.1f}"
+        text = f"**{text}**" if p < 0.05 else text
+        between = f"[{100 * change.low:+.1f}, {100 * change.high:+.1f}]"
+        shown.setdefault(row, {})[column] = f"{text}<small><br>{between}</small>"
+    return pd.DataFrame(shown).T.rename_axis(f"minus {plan.label(reference)}")
+
+
+def _methods(base: Results, checks: Results) -> list[str]:
+    return [name for name in (m.removesuffix(SUFFIX) for m in checks.present) if name in base.present]
+
+
+def _cell(labels: np.ndarray, wrong: np.ndarray, statistic: str) -> str:
+    by_class = _by_class(labels, wrong)
+    value = by_class.mean() if statistic == "average" else by_class.max()
+    low, high = bootstrap(labels, wrong, statistic)
+    return f"**{100 * value:.1f}**<small><br>[{100 * low:.1f}, {100 * high:.1f}]</small>"
+
+
+def _by_class(labels: np.ndarray, wrong: np.ndarray) -> np.ndarray:
+    return np.array([wrong[:, labels == c].mean() for c in np.unique(labels)])

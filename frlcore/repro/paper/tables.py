@@ -1,0 +1,299 @@
+"""The paper's tables from our records, each cell with its interval and, below it, the number the paper prints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
+from rich.table import Table
+
+from frlcore.classwise import Difference, bootstrap, holm, mcnemar, paired_bootstrap
+from frlcore.repro.paper import plan
+from frlcore.repro.paper import printed as paper
+from frlcore.repro.paper.records import KINDS, PAPER_COLUMN, STATISTICS, Results, tidy
+from frlcore.repro.runs.pace import recorded
+from frlcore.repro.runs.store import default_store
+
+COLUMNS = [(statistic, kind) for kind in KINDS for statistic in STATISTICS]
+HEADS = {column: f"{column[0].capitalize()} {column[1]}" for column in COLUMNS}
+PENDING = "not yet run"
+DRAWS = 10_000  # the smallest p-value, 2 / DRAWS, must survive a correction for some sixty comparisons
+
+
+def note(found: Results) -> Any:
+    """What a page shows in place of runs that nobody has made: the command that makes them."""
+    return _markdown(
+        f":::{{admonition}} Not yet run on {found.edition.title}\n:class: note\n"
+        f"Records of {len(found.missing)} of {len(found.records)} methods are missing. They are made by\n\n"
+        f"```\n{found.command}\n```\n{_duration(found)}\n:::\n"
+    )
+
+
+def _duration(found: Results) -> str:
+    """How long the missing runs take at the pace of the newest record of this network, else how much work they are."""
+    ed = found.edition
+    work = {run.key: run.cost for method in found.missing for run in plan.lineage(plan.run(ed.name, method))}
+    passes, pace = sum(work.values()), recorded(plan.alike(ed), default_store())
+    if pace is None:
+        return (
+            f"\nA seed is {passes:,.0f} forward passes over the training images, with what they start from; no record "
+            f"of `{ed.model}` says yet how long one takes."
+        )
+    return (
+        f"\nAbout {passes * pace.seconds / 3600:.1f} hours a seed, with what they start from, at the pace of the "
+        f"newest record of `{ed.model}` ({pace.device})."
+    )
+
+
+def when_run(found: Results | None, methods: Iterable[str], make: Callable[[], Any], quiet: bool = False) -> Any:
+    """What `make` returns if these methods have records, else the note that says how to get them, or nothing.
+
+    Nothing, too, where `found` is None: the edition has no such plan by design, as `banner` says.
+    """
+    if found is None:
+        return None
+    if set(methods) <= set(found.present):
+        return make()
+    return None if quiet else note(found)
+
+
+def banner(found: Results | None) -> Any:
+    """Which data and how many runs a page shows."""
+    if found is None:
+        return _markdown("Not in this edition; the digits edition has it.")
+    ed = found.edition
+    if not found.present:
+        return note(found)
+    runs = sum(len(folds) for seeds in found.records.values() for folds in seeds)
+    counts = sorted({found.seeds(method) for method in found.present})
+    seeds = f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else f"{counts[0]} seed{'s' * (counts[0] > 1)}"
+    tested = "its own test split"
+    if ed.folds > 1:
+        whole = f"{ed.folds}-fold cross-validation, every image tested once"
+        run = len(found.records[found.present[0]][0])
+        tested = whole if run == ed.folds else f"{run} of {ed.folds} folds"
+    waiting = f" Not yet run: {len(found.missing)} of {len(found.records)} methods." if found.missing else ""
+    theirs = "**not** the paper's data" if ed.dataset.startswith("digits") else "the paper's data set"
+    k = f"{ed.test.eps * ed.unit:.3g}/{ed.unit}"
+    radius = f"l2 radius {ed.test.eps:g}" if ed.test.norm == "l2" else f"l-inf radius {k}"
+    return _markdown(
+        f"**{ed.title}** ({theirs}): {len(found.labels):,} test images ({tested}), {runs} runs, {seeds} a "
+        f"method, model `{ed.model}`, {radius}.{waiting}"
+    )
+
+
+def fairness(found: Results, checkpoint: str = "last", verdict: str = "any") -> pd.DataFrame:
+    """Table 2: average and worst-class standard, boundary and robust error of every method (Sec. 5.2)."""
+    frame = tidy(found, checkpoint, verdict)
+    rows = {}
+    for method in found.records:
+        cells = {}
+        for column in COLUMNS:
+            if method in found.missing:
+                cells[HEADS[column]] = PENDING
+                continue
+            (row,) = _rows(frame, method, *column).to_dict("records")
+            which = f" “{row['class']}”" if column[0] == "worst" else ""
+            cells[HEADS[column]] = _cell(f"**{row['value']:.1f}**{which}", row["low"], row["high"], row["paper"])
+        rows[_breakable(plan.label(method))] = cells
+    return pd.DataFrame(rows).T.rename_axis("Method")
+
+
+def averages(found: Results, checkpoint: str = "last", verdict: str = "any") -> pd.DataFrame:
+    """Average errors with every class counting the same, as in every other table, and with every image doing so."""
+    frame: dict[str, dict[str, str]] = {}
+    for method in found.records:
+        cells = frame.setdefault(_breakable(plan.label(method)), {})
+        for kind in KINDS:
+            for statistic, over in (("average", "classes"), ("average_examples", "images")):
+                head = f"{kind.capitalize()}, over {over}"
+                if method in found.missing:
+                    cells[head] = PENDING
+                    continue
+                errors = found.errors(method, checkpoint, verdict)
+                value = getattr(errors, statistic)(kind)
+                low, high = bootstrap(found.labels, found.wrong(method, kind, checkpoint, verdict), statistic)
+                cells[head] = _cell(f"**{100 * value:.1f}**", 100 * low, 100 * high, math.nan)
+    return pd.DataFrame(frame).T.rename_axis("Method")
+
+
+def classwise(found: Results, kind: str, checkpoint: str = "last", verdict: str = "any") -> pd.DataFrame:
+    """Table 4, one block: a class's error after natural and after PGD training, and the difference (App. A.1.1)."""
+    frame = tidy(found, checkpoint, verdict)
+    rows = {}
+    for method in ("natural", "pgd"):
+        part = frame[(frame.method == method) & (frame.error == kind) & (frame.statistic == "class")]
+        rows[plan.label(method)] = {
+            row["class"]: _cell(f"**{row['value']:.1f}**", row["low"], row["high"], row["paper"])
+            for row in part.to_dict("records")
+        }
+    wrong = [found.wrong(method, kind, checkpoint, verdict) for method in ("pgd", "natural")]
+    printed = frame[(frame.error == kind) & (frame.statistic == "class")].pivot(
+        index="class", columns="method", values="paper"
+    )
+    rows["Diff. (Adv. - Nat.)"] = {}
+    for c, name in enumerate(found.classes):
+        mine = found.labels == c
+        change = paired_bootstrap(found.labels[mine], wrong[0][:, mine], wrong[1][:, mine], "average")
+        difference = printed.pgd[name] - printed.natural[name]
+        rows["Diff. (Adv. - Nat.)"][name] = _change(change, difference)
+    return pd.DataFrame(rows).T.rename_axis(f"{kind.capitalize()} error")
+
+
+def extremes(found: Results) -> list[str]:
+    """The two classes with the highest and the two with the lowest standard error in natural training (Table 1)."""
+    order = np.argsort(-found.errors("natural").standard, kind="stable")
+    return [found.classes[c] for c in (*order[:2], *order[-2:])]
+
+
+def differences(
+    found: Results, reference: str, checkpoint: str = "last", verdict: str = "any"
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Every fair method minus `reference` on the same test examples: the table to show, and its numbers.
+
+    Paired bootstrap over examples within classes; p-values are adjusted over the whole table (Holm). Bold: adjusted
+    p below 0.05. A dagger marks a difference that is clear in this sense and of the opposite sign to the paper's.
+    """
+    methods = [m for m in found.present if m == "baseline-reweight" or m in plan.FRL]
+    rows = []
+    for method in methods:
+        shared = found.seeds(method, reference)
+        for statistic, kind in COLUMNS:
+            a, b = (found.wrong(m, kind, checkpoint, verdict)[:shared] for m in (method, reference))
+            change = paired_bootstrap(found.labels, a, b, statistic, draws=DRAWS)
+            printed = _printed(found, method, statistic, kind) - _printed(found, reference, statistic, kind)
+            rows.append({"method": plan.label(method), "statistic": statistic, "error": kind,
+                         "difference": 100 * change.difference, "low": 100 * change.low, "high": 100 * change.high,
+                         "p": change.p, "paper": printed})  # fmt: skip
+    numbers = pd.DataFrame(rows)
+    numbers["p_holm"] = holm(numbers["p"])
+    shown: dict[str, dict[str, str]] = {}
+    for row in numbers.to_dict("records"):
+        text = f"{row['difference']:+.1f}"
+        clear = row["p_holm"] < 0.05
+        text = f"**{text}**" if clear else text
+        opposite = clear and not math.isnan(row["paper"]) and row["difference"] * row["paper"] < 0
+        cells = shown.setdefault(_breakable(row["method"]), {})
+        head = HEADS[row["statistic"], row["error"]]
+        cells[head] = _cell(text + " †" * opposite, row["low"], row["high"], row["paper"], sign=True)
+    return pd.DataFrame(shown).T.rename_axis(f"minus {plan.label(reference)}"), numbers
+
+
+def discordant(found: Results, reference: str, verdict: str = "any") -> pd.DataFrame:
+    """Images that only a method or only `reference` gets wrong under attack, with McNemar's exact test (seed 0).
+
+    The p-values are adjusted for all methods of the table (Holm).
+    """
+    theirs = found.wrong(reference, "robust", verdict=verdict)[0]
+    rows = {}
+    for method in [m for m in found.present if m == "baseline-reweight" or m in plan.FRL]:
+        ours = found.wrong(method, "robust", verdict=verdict)[0]
+        rows[plan.label(method)] = {
+            "broken only under this method": int((ours & ~theirs).sum()),
+            f"broken only under {plan.label(reference)}": int((theirs & ~ours).sum()),
+            "p (Holm)": mcnemar(ours, theirs),
+        }
+    frame = pd.DataFrame(rows).T.rename_axis("Method").convert_dtypes()
+    frame["p (Holm)"] = [f"{p:.2g}" for p in holm(frame["p (Holm)"].astype(float))]
+    return frame
+
+
+def last_moves(found: Results, kind: str = "standard") -> pd.DataFrame:
+    """How far a class's validation error moved in the last epoch, in points: what an epoch more or less would change.
+
+    The mean over classes, folds and seeds, and the largest with its class.
+    """
+    rows = {}
+    for method in found.present:
+        moves = []
+        for _, run in found.history(method).groupby(["seed", "fold"]):
+            before, after = (run[run.epoch == run.epoch.max() - k].set_index("class")[kind] for k in (1, 0))
+            moves.append(100 * (after - before).abs())
+        together = pd.concat(moves, axis=1)
+        rows[plan.label(method)] = {
+            "Mean, points": f"{together.to_numpy().mean():.1f}",
+            "Largest, points": f"{together.max(axis=1).max():.1f} “{together.max(axis=1).idxmax()}”",
+        }
+    return pd.DataFrame(rows).T.rename_axis("Method")
+
+
+def terminal_classwise(found: Results, frame: pd.DataFrame) -> Group:
+    """Errors of every class for a terminal, one block per kind, one column per method (Figure 1, Tables 1 and 4)."""
+    blocks = []
+    for kind in KINDS:
+        table = Table(title=f"{found.edition.title}: {kind} error, % [95%]", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table.add_column("class")
+        for method in found.records:
+            table.add_column(plan.label(method), justify="right")
+        for name in found.classes:
+            cells = []
+            for method in found.records:
+                rows = _rows(frame, method, "class", kind)
+                cells += [
+                    f"{row['value']:.1f} \\[{row['low']:.0f}, {row['high']:.0f}]"
+                    for row in rows[rows["class"] == name].to_dict("records")
+                ] or [PENDING]
+            table.add_row(name, *cells)
+        blocks.append(table)
+    return Group(*blocks)
+
+
+def terminal(found: Results, frame: pd.DataFrame, kinds: tuple[str, ...] = KINDS) -> Group:
+    """Table 2 for a terminal of 80 columns, beside the paper's numbers; `frame` is `tidy(found)`."""
+    blocks = []
+    for kind in kinds:
+        table = Table(title=f"{found.edition.title}: {kind} error, %", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table.add_column("method")
+        for statistic in STATISTICS:
+            table.add_column(f"{statistic} [95%]", justify="right", no_wrap=True)
+            table.add_column("paper", justify="right", style="dim")
+        for method in found.records:
+            cells = []
+            for statistic in STATISTICS if method in found.present else ():
+                (row,) = _rows(frame, method, statistic, kind).to_dict("records")
+                cells.append(f"{row['value']:.1f} \\[{row['low']:.0f}, {row['high']:.0f}]")
+                cells.append("" if math.isnan(row["paper"]) else f"{row['paper']:.1f}")
+            table.add_row(plan.label(method), *(cells or [PENDING]))
+        blocks.append(table)
+    return Group(*blocks)
+
+
+def _markdown(text: str) -> Any:
+    from IPython.display import Markdown  # only notebooks need it; `frl show` runs where IPython is not installed
+
+    return Markdown(text)
+
+
+def _rows(frame: pd.DataFrame, method: str, statistic: str, kind: str) -> pd.DataFrame:
+    return frame[(frame.method == method) & (frame.statistic == statistic) & (frame.error == kind)]
+
+
+def _breakable(label: str) -> str:
+    """The label with an invisible place to break the line, so that a table fits its page."""
+    return label.replace("+", "+\u200b")
+
+
+def _printed(found: Results, method: str, statistic: str, kind: str) -> float:
+    if not found.edition.fairness_table:
+        return float("nan")
+    printed = paper.table(found.edition.fairness_table)
+    chosen = (printed.method == plan.label(method)) & (printed.column == PAPER_COLUMN[statistic, kind])
+    return float(printed.value[chosen].iloc[0]) if chosen.any() else float("nan")
+
+
+def _change(change: Difference, printed: float) -> str:
+    return _cell(f"**{100 * change.difference:+.1f}**", 100 * change.low, 100 * change.high, printed, sign=True)
+
+
+def _cell(value: str, low: float, high: float, printed: float, sign: bool = False) -> str:
+    """Three lines: the value, its interval, and what the paper prints."""
+    form = "+.1f" if sign else ".1f"
+    if sign and low == high == 0:
+        return f"{value}<small><br>no image differs</small>"
+    theirs = "" if math.isnan(printed) else f"<br>paper {printed:{form}}"
+    return f"{value}<small><br>[{low:{form}}, {high:{form}}]{theirs}</small>"

@@ -1,0 +1,230 @@
+"""The local engine: carries a plan out with one process per run, several side by side.
+
+Small runs are fastest as many one-thread processes, so on a CPU every core gets a worker, and a GPU up to `PER_GPU`.
+Workers are forked from one process that has imported torch already, so that a run starts in milliseconds. Each dies
+with the engine; what it had finished of its run, up to its last checkpoint, is in the store.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+from frlcore.errors import UserError
+from frlcore.repro.runs.store import Store
+from frlcore.repro.runs.task import Task
+from frlcore.repro.surroundings import processors, socket_folder
+
+PER_GPU = 2  # so that one run works while the other validates, saves or starts; an assumption, not measured yet
+RUN_BYTES = 8 * 2**30  # of the GPU's memory that a run of PreActResNet-18 at batch 128 may need
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A message from the engine: `run` has finished `step` of its steps (epochs); `done` when its result is stored."""
+
+    run: Task
+    step: int
+    done: bool = False
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A message from the engine: in its first batches `run` took so many seconds for each unit of its cost."""
+
+    run: Task
+    seconds: float
+
+
+Message = Progress | Measured
+
+
+@dataclass
+class _Worker:
+    run: Task
+    device: str
+    process: multiprocessing.process.BaseProcess
+    pipe: Connection
+
+
+def run_local(
+    runs: Sequence[Task],
+    store: Store,
+    *,
+    workers: int | None = None,
+    threads: int = 1,
+    device: str = "auto",
+    deadline: float | None = None,
+    on_progress: Callable[[Message], None] = lambda message: None,
+) -> int:
+    """Carry out every run that is not done yet, parents first; returns how many are still not done.
+
+    With a deadline runs start in the order given, else the long ones first, so that all workers finish together. Every
+    run computes with `threads` CPU threads: several are worth it when there are fewer runs than cores. After `deadline`
+    (seconds since the epoch, as `time.time()`) no run starts, and those under way stop at the end of their epoch. A run
+    that fails does not stop the others; at the end a UserError says what failed.
+    """
+    if threads < 1:
+        raise UserError(f"threads must be at least 1, got {threads}")
+    free = places(device, workers)
+    todo = unfinished(runs, store)
+    waiting = sorted(todo, key=lambda run: -run.cost) if deadline is None else list(todo)
+    context = _context()
+    active: dict[Connection, _Worker] = {}
+    failures: dict[str, str] = {}
+    try:
+        while waiting or active:
+            late = deadline is not None and time.time() > deadline
+            ready = [] if late else [run for run in waiting if not run.start or store.trained(run.start.key)]
+            for run in ready[: len(free)]:
+                waiting.remove(run)
+                worker = _start(context, run, store, threads, free.pop(0), deadline)
+                active[worker.pipe] = worker
+            if not active:
+                break  # late, or what is waiting needs a run that failed
+            for pipe in wait(list(active)):
+                worker = active[pipe]  # type: ignore[index]
+                _listen(active, pipe, failures, on_progress)  # type: ignore[arg-type]
+                if pipe not in active:
+                    free.append(worker.device)
+    finally:
+        for worker in active.values():
+            worker.process.terminate()
+    if failures:
+        first = next(iter(failures.values()))
+        raise UserError(first if len(failures) == 1 else f"{len(failures)} runs failed; the first: {first}")
+    return len(unfinished(todo, store))
+
+
+def unfinished(runs: Sequence[Task], store: Store) -> list[Task]:
+    """Runs without a result, and runs that one of these starts from and whose weights are not at hand."""
+    done = {run.key for run in runs if store.done(run.key)}
+    starts = {run.start.key for run in runs if run.start and run.key not in done}
+    return [run for run in runs if run.key not in done or (run.key in starts and not store.trained(run.key))]
+
+
+def places(device: str, workers: int | None = None) -> list[str]:
+    """The device of every run that may be under way at a time.
+
+    By default one a core on a CPU. "auto" and "cuda" spread runs over all GPUs that CUDA_VISIBLE_DEVICES lets through,
+    as many on each as its memory has room for, up to `PER_GPU`. Raises UserError for a device that is not there.
+    """
+    if workers is not None and workers < 1:
+        raise UserError(f"workers must be at least 1, got {workers}")
+    import torch
+
+    from frlcore.fitting import pick_device
+
+    pick_device(device)  # one line now rather than one per run
+    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
+        return ["cpu"] * (workers or processors())
+    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if device in ("auto", "cuda") else [device]
+    if workers:
+        return [gpus[i % len(gpus)] for i in range(workers)]
+    rooms = {gpu: torch.cuda.get_device_properties(gpu).total_memory // RUN_BYTES for gpu in gpus}
+    return [gpu for nth in range(PER_GPU) for gpu in gpus if nth < max(1, rooms[gpu])]
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    folder = socket_folder()
+    if folder is None or "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["frlcore.repro.runs.worker"])
+    if threading.current_thread() is threading.main_thread():
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server inherits it: Ctrl-C is the engine's alone
+        usual, tempfile.tempdir = tempfile.tempdir, folder  # where its socket goes, whose name must be short
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.signal(signal.SIGINT, before)
+            tempfile.tempdir = usual
+    return context
+
+
+def _start(
+    context: multiprocessing.context.BaseContext,
+    run: Task,
+    store: Store,
+    threads: int,
+    device: str,
+    deadline: float | None,
+) -> _Worker:
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(
+        target=_work, args=(theirs, run, store.root, store.published, threads, device, deadline), daemon=True
+    )
+    process.start()
+    theirs.close()
+    return _Worker(run, device, process, ours)
+
+
+def _listen(
+    active: dict[Connection, _Worker],
+    pipe: Connection,
+    failures: dict[str, str],
+    on_progress: Callable[[Message], None],
+) -> None:
+    worker = active[pipe]
+    try:
+        kind, value = pipe.recv()
+    except EOFError:
+        worker.process.join()
+        kind, value = "failed", f"a worker process ended with exit code {worker.process.exitcode}; run again to go on"
+    if kind == "step":
+        on_progress(Progress(worker.run, value))
+        return
+    if kind == "pace":
+        on_progress(Measured(worker.run, value))
+        return
+    del active[pipe]
+    pipe.close()
+    if kind == "failed":
+        failures[worker.run.key] = value
+    elif value:
+        on_progress(Progress(worker.run, worker.run.steps, done=True))
+
+
+def _work(
+    pipe: Connection, run: Task, root: Path, published: Path | None, threads: int, device: str, deadline: float | None
+) -> None:
+    """The worker process: its pace and step by step to the pipe, then ("done", finished?) or ("failed", why)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine decides; Ctrl-C reaches it
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    import torch
+
+    from frlcore.repro.runs.worker import carry_out
+
+    torch.set_num_threads(threads)
+
+    def after_step(step: int) -> bool:
+        pipe.send(("step", step))
+        return deadline is not None and time.time() > deadline
+
+    try:
+        pipe.send(("done", carry_out(
+            run, Store(root, published), device=device, after_step=after_step, deadline=deadline,
+            on_pace=lambda seconds: pipe.send(("pace", seconds)))))  # fmt: skip
+    except UserError as error:
+        pipe.send(("failed", str(error)))
+    except Exception:  # the traceback is for whoever mends it; the engine goes on with the other runs
+        traceback.print_exc(file=sys.stderr)
+        pipe.send(("failed", f"run {run.key[:12]} failed unexpectedly; its traceback is above"))
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

@@ -1,0 +1,390 @@
+"""The local engine: plans carried out side by side, through failures, time limits and kills, to the same bytes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frlcore import training
+from frlcore.acceleration import Accelerated
+from frlcore.errors import UserError
+from frlcore.repro import cli
+from frlcore.repro.paper import plan
+from frlcore.repro.places import PROJECT
+from frlcore.repro.runs import worker
+from frlcore.repro.runs.engines import Progress, run_local, unfinished
+from frlcore.repro.runs.store import Store
+from frlcore.repro.runs.task import Run, canonical
+from frlcore.repro.runs.worker import carry_out
+
+Make = Callable[..., Run]
+COMMAND = """
+from dataclasses import replace
+from frlcore.repro import cli
+from frlcore.repro.paper import plan
+smoke = plan.EDITIONS["smoke"]
+plan.PLANS["tiny"] = ("pgd", "frl-reweight+remargin-0.05")
+plan.EDITIONS["slow"] = replace(smoke, name="slow", base=replace(smoke.base, steps=5000))  # minutes an epoch
+cli.main()
+"""
+LONG = ("run", "tiny", "--edition", "smoke", "--seeds", "20", "--workers", "2", "--device", "cpu")  # never ends in time
+SLOW = ("run", "tiny", "--edition", "slow", "--workers", "2", "--device", "cpu")
+
+
+def results(store: Store, runs: list[Run]) -> list[bytes]:
+    return [(store.folder(run.key) / "result.json").read_bytes() for run in runs]
+
+
+def failure(act: Callable[[], object]) -> str:
+    with pytest.raises(UserError) as caught:
+        act()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# --------------------------------------------------------------------------------------------------------- plain runs
+
+
+def test_parents_go_first_and_their_children_start_from_their_weights(undisturbed: Store, tiny_plan: list[Run]) -> None:
+    assert all(undisturbed.done(run.key) for run in tiny_plan)
+    for run in tiny_plan:
+        result = undisturbed.result(run.key)
+        assert result is not None
+        assert canonical(result["description"]) == canonical(run.description)
+        assert [entry["epoch"] for entry in result["history"]] == [0, 1, 2]
+        assert 1 <= result["selected_epoch"] <= 2
+        assert undisturbed.load_state(run.key) is None
+        made = undisturbed.provenance(run.key)
+        assert made["threads"] == 1 and made["resumed_at_epoch"] == 0 and len(made["epoch_seconds"]) == 2
+    for child in tiny_plan[2:]:
+        assert child.start is not None
+        parent, own = undisturbed.result(child.start.key), undisturbed.result(child.key)
+        assert parent is not None and own is not None
+        start, end = own["history"][0]["validation"]["standard"], parent["history"][-1]["validation"]["standard"]
+        assert start == end  # standard errors need no random numbers: the same weights have the same
+
+
+def test_every_test_image_has_its_outcome(undisturbed: Store, tiny_plan: list[Run]) -> None:
+    seen: list[int] = []
+    for run in tiny_plan[:2]:  # both folds of one method
+        result = undisturbed.result(run.key)
+        assert result is not None and set(result["outcomes"]) == {"last", "selected"}
+        seen += result["outcomes"]["last"]["index"].tolist()
+        for arrays in result["outcomes"].values():
+            assert len({len(values) for values in arrays.values()}) == 1
+            wrong = arrays["clean"] != arrays["label"]
+            assert (arrays["any"][wrong] == arrays["clean"][wrong]).all()  # a clean mistake is a robust one
+            assert ((arrays["last"] != arrays["label"]) <= (arrays["any"] != arrays["label"])).all()
+    assert sorted(seen) == list(range(1797))
+
+
+def test_a_second_go_makes_nothing_again(undisturbed: Store, tiny_plan: list[Run]) -> None:
+    stamps = [path.stat().st_mtime_ns for path in sorted(undisturbed.root.rglob("*.json"))]
+    seen: list[Progress] = []
+    assert run_local(tiny_plan, undisturbed, on_progress=seen.append) == 0
+    assert seen == [] and [path.stat().st_mtime_ns for path in sorted(undisturbed.root.rglob("*.json"))] == stamps
+
+
+def test_progress_counts_every_epoch_and_every_run_once(store: Store, tiny_run: Make) -> None:
+    runs = [tiny_run(seed=0, training={"epochs": 2}), tiny_run(seed=1)]
+    seen: list[Progress] = []
+    assert run_local(runs, store, workers=2, device="cpu", on_progress=seen.append) == 0
+    for run in runs:
+        mine = [(one.step, one.done) for one in seen if one.run.key == run.key]
+        last = run.training.epochs
+        assert mine == [(epoch, False) for epoch in range(1, last + 1)] + [(last, True)]
+
+
+def test_a_run_can_start_from_a_published_parent(
+    undisturbed: Store, tiny_plan: list[Run], tmp_path: Path
+) -> None:
+    fresh = Store(tmp_path / "fresh", published=undisturbed.root)
+    child = tiny_plan[-1]
+    assert fresh.done(child.key)
+    other = Run(**{**vars_of(child), "policy": "uniform", "policy_settings": {}})
+    assert run_local([other], fresh, workers=1, device="cpu") == 0
+    assert [path.name for path in fresh.root.iterdir()] == [other.key[:20]]
+
+
+def vars_of(run: Run) -> dict[str, Any]:
+    return {name: getattr(run, name) for name in run.__dataclass_fields__}
+
+
+# --------------------------------------------------------------------------------------------------------- failures
+
+
+def test_a_failing_run_does_not_stop_the_others(store: Store, tiny_run: Make) -> None:
+    bad = tiny_run(seed=1)
+    child = tiny_run(policy="frl", start=bad)
+    good = [tiny_run(seed=2), tiny_run(seed=3)]
+    damaged = store.folder(bad.key) / "state.safetensors"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(b"no checkpoint")
+    said = failure(lambda: run_local([bad, child, *good], store, workers=1, device="cpu"))
+    assert str(damaged) in said
+    assert all(store.done(run.key) for run in good)
+    assert not store.done(bad.key) and not store.folder(child.key).exists()
+    assert damaged.read_bytes() == b"no checkpoint"
+
+
+def test_several_failures_are_counted_in_one_line(store: Store, tiny_run: Make) -> None:
+    runs = [tiny_run(training={"batch_size": 5000}), tiny_run(training={"lr": 1e30}), tiny_run()]
+    said = failure(lambda: run_local(runs, store, workers=2, device="cpu"))
+    assert said.startswith("2 runs failed; the first: ")
+    assert "5000" in said or "learning rate" in said
+    assert store.done(runs[2].key)
+
+
+def test_a_worker_that_is_killed_is_reported_and_its_run_goes_on_later(store: Store, tiny_run: Make) -> None:
+    """As the system does when memory runs out."""
+    run = tiny_run(training={"epochs": 40})
+
+    def kill(progress: Progress) -> None:
+        for process in multiprocessing.active_children() if progress.step == 2 else ():
+            process.kill()
+
+    said = failure(lambda: run_local([run], store, workers=1, device="cpu", on_progress=kill))
+    assert "exit code -9" in said and "run again" in said
+    state = store.load_state(run.key)
+    assert state is not None and state.epoch >= 2
+
+
+@pytest.mark.parametrize("workers", [0, -1])
+def test_the_number_of_workers_is_checked(store: Store, tiny_run: Make, workers: int) -> None:
+    assert str(workers) in failure(lambda: run_local([tiny_run()], store, workers=workers, device="cpu"))
+    assert not store.root.exists()
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "tpu-of-mine"])
+def test_a_device_that_is_not_there(store: Store, tiny_run: Make, device: str) -> None:
+    said = failure(lambda: run_local([tiny_run()], store, workers=1, device=device))
+    assert device in said and "--device cpu" in said
+
+
+# ------------------------------------------------------------------------------ interrupted and taken up again
+
+
+def test_stopping_after_every_epoch_ends_with_the_same_bytes(
+    undisturbed: Store, store: Store, tiny_plan: list[Run]
+) -> None:
+    """Also after the last one, where only validation and test are left to do."""
+    parent, child = tiny_plan[0], tiny_plan[2]
+    assert child.start is not None and child.start.key == parent.key
+    for run in (parent, child):
+        assert not carry_out(run, store, device="cpu", after_step=lambda step: True)
+        state = store.load_state(run.key)
+        assert state is not None and state.epoch == 1 and not store.done(run.key)
+        assert carry_out(run, store, device="cpu", after_step=lambda step: True)
+        made = store.provenance(run.key)  # the time of all epochs, whoever made them
+        assert made["resumed_at_epoch"] == 1 and len(made["epoch_seconds"]) == 2
+        assert made["seconds"] > sum(made["epoch_seconds"]) > state.seconds[0] == made["epoch_seconds"][0] > 0
+    assert results(store, [parent, child]) == results(undisturbed, [parent, child])
+
+
+def test_where_checkpoints_are_rare_the_last_and_that_of_a_stop_are_kept(
+    store: Store, tiny_run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, and the stopped run goes on from where it stopped."""
+    kept: list[int] = []
+    save = Store.save_state
+    monkeypatch.setattr(Store, "save_state", lambda self, key, c: kept.append(c.epoch) or save(self, key, c))
+    monkeypatch.setitem(worker.SAVE_EVERY, "cpu", 3600.0)
+    run = tiny_run(training={"epochs": 6})
+    assert not carry_out(run, store, device="cpu", after_step=lambda epoch: epoch == 4)
+    assert kept == [4]
+    assert carry_out(run, store, device="cpu") and kept == [4, 6]
+    assert store.provenance(run.key)["resumed_at_epoch"] == 4
+
+
+def test_provenance_names_the_arithmetic_that_training_chose(
+    store: Store, tiny_run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run begun in bfloat16 that goes on on a machine without it; and one that was in float32 throughout."""
+    plain, mixed = tiny_run(), tiny_run(training={"epochs": 2}, seed=1)
+    assert carry_out(plain, store, device="cpu")
+    assert store.provenance(plain.key)["precision"] == "float32"
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "accelerate", lambda model: Accelerated(model, compiler=None))
+        assert not carry_out(mixed, store, device="cpu", after_step=lambda epoch: True)
+    assert carry_out(mixed, store, device="cpu")
+    found = store.provenance(mixed.key)["precision"]
+    assert found == "bfloat16 (forward autocast, attack bfloat16), then float32 training, float32 test"
+
+
+def test_weights_that_are_both_last_and_selected_are_tested_once(
+    store: Store, tiny_run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tests: list[Run] = []
+    test = worker._test
+    monkeypatch.setattr(worker, "_test", lambda run, *rest: tests.append(run) or test(run, *rest))
+    once, twice = tiny_run(), tiny_run(training={"epochs": 3, "lr": 1e-9})  # hardly moving: the first is as good
+    for run in (once, twice):
+        assert carry_out(run, store, device="cpu")
+    results = [store.result(run.key) or {} for run in (once, twice)]
+    assert [result["selected_epoch"] for result in results] == [1, 1]
+    assert tests.count(once) == 1 and tests.count(twice) == 2
+    assert results[0]["outcomes"].keys() == results[1]["outcomes"].keys() == {"last", "selected"}
+
+
+def test_a_kill_during_the_test_ends_with_the_same_bytes(
+    undisturbed: Store, store: Store, tiny_plan: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    run = tiny_plan[0]
+    with monkeypatch.context() as patch:
+        patch.setattr("frlcore.repro.runs.worker._test", killed)
+        with pytest.raises(Killed):
+            carry_out(run, store, device="cpu")
+    state = store.load_state(run.key)
+    assert state is not None and state.epoch == run.training.epochs
+    assert carry_out(run, store, device="cpu")
+    assert results(store, [run]) == results(undisturbed, [run])
+
+
+@pytest.mark.parametrize("limited", [False, True])
+def test_with_a_time_limit_the_order_is_the_plans_and_else_the_long_go_first(
+    store: Store, tiny_run: Make, limited: bool
+) -> None:
+    runs = [tiny_run(seed=n, training={"epochs": n}) for n in (1, 3, 2)]
+    seen: list[Progress] = []
+    deadline = time.time() + 3600 if limited else None
+    assert run_local(runs, store, workers=1, device="cpu", deadline=deadline, on_progress=seen.append) == 0
+    assert [one.run.seed for one in seen if one.done] == ([1, 3, 2] if limited else [3, 2, 1])
+
+
+def test_the_deadline_stops_at_an_epochs_end_and_the_next_go_ends_with_the_same_bytes(
+    undisturbed: Store, store: Store, tiny_plan: list[Run]
+) -> None:
+    first = [run for run in tiny_plan if not run.start]
+    for run in first:  # the deadline is over when the first epoch ends
+        assert not carry_out(run, store, device="cpu", after_step=lambda step: True)
+    states = [store.load_state(run.key) for run in tiny_plan]
+    assert [state.epoch if state else None for state in states] == [1, 1, None, None]
+    assert run_local(tiny_plan, store, workers=2, device="cpu", deadline=time.time() - 1) == 4
+    assert run_local(tiny_plan, store, workers=2, device="cpu") == 0
+    assert results(store, tiny_plan) == results(undisturbed, tiny_plan)
+
+
+@contextmanager
+def frl(store: Store, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """The command as a process group of its own, as a terminal starts it."""
+    path = os.pathsep.join([str(PROJECT), os.environ.get("PYTHONPATH", "")])
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, *arguments],
+        env=os.environ | {"PYTHONPATH": path, "FRL_STORE": str(store.root)},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        for one in (process.pid, *members(process.pid)):
+            with suppress(ProcessLookupError):
+                os.kill(one, signal.SIGKILL)
+        process.communicate()
+
+
+def members(group: int) -> list[int]:
+    """The living processes of a process group."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, its_group = entry.read_text().rpartition(")")[2].split()[:3]
+        except OSError:
+            continue  # it has just ended
+        if int(its_group) == group and state not in "ZX":
+            found.append(int(entry.parent.name))
+    return found
+
+
+def until(condition: Callable[[], object], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+
+
+@needs_proc
+def test_kill_the_engine_at_any_moment_and_start_again(
+    undisturbed: Store, store: Store, tiny_plan: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pause = random.uniform(0, 0.8)
+    print(f"killed {pause:.3f} s after the first checkpoint")
+    with frl(store, *LONG) as process:
+        assert until(lambda: list(store.root.glob("*/state.safetensors")), 60)
+        time.sleep(pause)
+        assert process.poll() is None and len(members(process.pid)) > 2
+        process.kill()
+        process.wait()
+        assert until(lambda: not members(process.pid), 10), "a worker outlived the engine"
+    begun = {run.key: store.load_state(run.key) for run in tiny_plan if not store.done(run.key)}
+    monkeypatch.setattr(sys, "argv", ["frl", "run", "tiny", "--edition", "smoke", "--device", "cpu"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    assert results(store, tiny_plan) == results(undisturbed, tiny_plan)
+    for key, state in begun.items():  # nothing but the epoch in flight was made again
+        assert store.provenance(key)["resumed_at_epoch"] == (state.epoch if state else 0)
+
+
+@needs_proc
+def test_no_worker_outlives_a_killed_engine_to_the_end_of_its_epoch(store: Store) -> None:
+    with frl(store, *SLOW) as process:
+        assert until(lambda: len(list(store.root.glob("*/lock"))) == 2, 60)
+        time.sleep(0.5)
+        process.kill()
+        process.wait()
+        assert until(lambda: not members(process.pid), 10), "a worker outlived the engine"
+
+
+@needs_proc
+@pytest.mark.parametrize("moment", ["while torch is imported", "while training"])
+def test_control_c_says_one_line(store: Store, moment: str) -> None:
+    with frl(store, *SLOW) as process:
+        assert process.stdout is not None
+        assert "4 to go" in process.stdout.readline()
+        if moment == "while training":
+            assert until(lambda: len(list(store.root.glob("*/lock"))) == 2, 60)
+        else:
+            assert until(lambda: len(members(process.pid)) > 2, 60)  # the engine, a tracker, and the server of workers
+            time.sleep(0.3)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert err.splitlines() == ["frl: stopped; run the same command again to go on from the last whole epoch"]
+        assert until(lambda: not members(process.pid), 10)
+
+
+def test_a_published_parent_without_weights_is_trained_again(undisturbed: Store, tmp_path: Path) -> None:
+    parent, child = (plan.run("smoke", method) for method in ("pgd", "frl-reweight+remargin-0.05"))
+    store = Store(tmp_path / "store", tmp_path / "published")
+    shutil.copytree(undisturbed.folder(parent.key), store.published / parent.key[:20])
+    (store.published / parent.key[:20] / "last.safetensors").unlink()
+    assert store.done(parent.key) and not store.trained(parent.key)
+    assert unfinished([parent], store) == []  # nothing needs its weights
+    assert unfinished([parent, child], store) == [parent, child]
+    assert run_local([parent, child], store, device="cpu") == 0
+    for run in (parent, child):
+        name = f"{run.key[:20]}/result.json"
+        assert (store.root / name).read_bytes() == (undisturbed.root / name).read_bytes()

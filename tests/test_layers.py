@@ -1,0 +1,94 @@
+"""A room imports only rooms below it: the floors of the house, from the ground up, read from the imports themselves."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import frlcore
+
+# A line may import from the lines above it. Rooms on one line know nothing of each other; a line of wings is opened
+# below, where the rooms of each wing stand in the same order.
+HOUSE = """
+errors
+settings classwise device
+policies models data theory
+attacks frozen certificates
+evaluate strong smoothing acceleration
+training
+fitting
+repro.places repro.style repro.show repro.surroundings
+repro.runs
+repro.paper repro.own
+repro.book
+repro.cli
+__main__
+"""
+WINGS = {
+    "data": "splits pictures; sources folders; loading",
+    "theory": "mixture; features",
+    "repro.runs": "task locks; store; pace checks; worker; engines; progress",
+    "repro.paper": "editions printed; plan; trained records coverage device_plan; tables theory_pages; "
+                   "claims figures stronger smoothed theory_figures; statements ablation headline; verdicts",
+    "repro.own": "report images duration; fit",
+    "repro.book": "notebook offline lab; pages",
+}  # fmt: skip
+FLOORS = {name: floor for floor, line in enumerate(HOUSE.split("\n")) for name in line.split()}
+INSIDE = {
+    wing: {room: floor for floor, line in enumerate(lines.split(";")) for room in line.split()}
+    for wing, lines in WINGS.items()
+}
+ROOT = Path(frlcore.__file__).parent
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts): path
+    for path in sorted(ROOT.rglob("*.py"))
+    if path.name != "__init__.py"
+}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The rooms that a file imports, wherever in it; a face counts as its wing."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{name}" for name in names]
+        for name in names:
+            parts = name.removeprefix("frlcore.").split(".") if name.startswith("frlcore.") else []
+            known = [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
+            yield from [one for one in known if one in MODULES or one in WINGS][:1]
+
+
+def wing(room: str) -> str:
+    return room if room in WINGS else next((name for name in WINGS if room.startswith(f"{name}.")), room)
+
+
+def allowed(room: str, other: str) -> bool:
+    """Whether `room` may import `other`: from a floor below, in the house or in the wing of both."""
+    mine, its = wing(room), wing(other)
+    if mine != its:
+        return FLOORS[its] < FLOORS[mine]
+    inside = INSIDE[mine]
+    return other != mine and inside[other.removeprefix(f"{mine}.")] < inside[room.removeprefix(f"{mine}.")]
+
+
+@pytest.mark.parametrize("room", MODULES)
+def test_a_room_imports_only_rooms_below_it(room: str) -> None:
+    assert [other for other in imported(MODULES[room]) if not allowed(room, other)] == []
+
+
+def test_every_room_stands_on_one_floor() -> None:
+    rooms = {f"{name}.{room}" for name in WINGS for room in INSIDE[name]} | (set(FLOORS) - set(WINGS))
+    assert rooms == set(MODULES)
+    assert sum(len(line.split()) for line in HOUSE.split("\n")) == len(FLOORS)
+
+
+def test_an_arrow_that_points_up_is_found(tmp_path: Path) -> None:
+    room = tmp_path / "room.py"
+    room.write_text("import frlcore.repro.cli\n\ndef f():\n    from frlcore.repro.paper import plan, records as r\n")
+    found = list(imported(room))
+    assert found == ["repro.cli", "repro.paper.plan", "repro.paper.records"]
+    assert not any(allowed("repro.paper.plan", other) for other in found)  # above, itself, above
+    assert allowed("repro.paper.records", "repro.paper.plan") and not allowed("repro.own.fit", "repro.paper.plan")
