@@ -31,7 +31,7 @@ WINGS = {
     "data": "splits pictures; sources folders; loading",
     "theory": "mixture; features",
     "repro.runs": "task locks; store; pace checks; worker; engines; progress",
-    "repro.paper": "editions printed; plan; trained records coverage device_plan; tables theory_pages; "
+    "repro.paper": "editions methods printed; plan; trained records coverage device_plan; tables theory_pages; "
                    "claims figures stronger smoothed theory_figures; statements ablation headline; verdicts",
     "repro.own": "report images duration; fit",
     "repro.book": "notebook offline lab; pages",

@@ -13,6 +13,7 @@ import pandas as pd
 from frlcore.classwise import Difference, bootstrap, holm, interval, paired_bootstrap
 from frlcore.errors import UserError
 from frlcore.repro.paper import claims, plan
+from frlcore.repro.paper.methods import names
 from frlcore.repro.paper.records import KINDS, Results, results
 from frlcore.repro.paper.tables import DRAWS
 from frlcore.repro.runs.store import Store
@@ -56,7 +57,7 @@ def gather(edition: str, target: str = "", store: Store | None = None) -> tuple[
 
 def ratios(found: Results, group: str) -> dict[float, str]:
     """The group's methods by ratio, from the control (ratio 1) on."""
-    steps = {settings[group]: name for name, settings in plan.ABLATION.items() if group in settings}
+    steps = {plan.METHODS[name].settings[group]: name for name in names(group)}
     return {1.0: "control"} | {
         ratio: method
         for ratio, name in sorted(steps.items())

@@ -10,6 +10,7 @@ import pandas as pd
 from frlcore.classwise import Difference, paired_bootstrap
 from frlcore.errors import UserError
 from frlcore.repro.paper import plan
+from frlcore.repro.paper.methods import names
 from frlcore.repro.paper.records import KINDS, Results, results
 from frlcore.repro.paper.tables import DRAWS
 from frlcore.repro.runs.store import Store
@@ -49,7 +50,7 @@ class Claim:
             raise UserError("a gap is compared with another gap alone: leave out `beyond`")
 
 
-FAIR = ("frl-reweight-0.05", "frl-remargin-0.05", "frl-reweight+remargin-0.05")
+FAIR = names("frl", tau=0.05)
 SECTION_2 = [
     Claim("2", "PGD training widens the gap between the worst class and the average: standard error",
           "pgd", "natural", "gap", "standard", "higher"),

@@ -17,7 +17,7 @@ from frlcore.classwise import bootstrap, interval
 from frlcore.repro.paper import plan
 from frlcore.repro.paper import printed as paper
 from frlcore.repro.paper.records import Results
-from frlcore.repro.style import BLUE, GREEN, GREY, ORANGE, RC, SKY, VERMILLION
+from frlcore.repro.style import BLUE, GREY, ORANGE, RC, SKY, VERMILLION
 
 
 def style() -> None:
@@ -58,12 +58,8 @@ def classwise(
 def overview(found: Results) -> Figure:
     """Average against worst-class robust error of every method: down is safer on the whole, left is fairer."""
     fig, ax = plt.subplots(figsize=(6.4, 4.4))
-    families = {"pgd": (GREY, "s"), "trades-1": (GREY, "^"), "trades-6": (GREY, "v"), "control": ("black", "P"),
-                "baseline-reweight": (ORANGE, "X")}  # fmt: skip
-    by_variant = {"reweight": (BLUE, "o"), "remargin": (GREEN, "D"), "reweight+remargin": (VERMILLION, "*")}
-    shown = [m for m in found.present if m in families or (m in plan.FRL and m.endswith("0.05"))]
-    for method in shown:
-        color, marker = families.get(method) or by_variant[str(plan.FRL[method]["variant"])]
+    marks = {method: plan.METHODS[method].mark for method in found.present}
+    for method, (color, marker) in ((method, mark) for method, mark in marks.items() if mark):
         wrong = found.wrong(method, "robust")
         errors = found.errors(method)
         worst, average = 100 * errors.worst("robust")[1], 100 * errors.average("robust")
@@ -78,7 +74,7 @@ def overview(found: Results) -> Figure:
 
 def worst_classes(found: Results, verdict: str = "any") -> Figure:
     """Worst-class standard, boundary and robust error of every method (filled, ours, 95%) beside the paper (hollow)."""
-    methods = [m for m in found.present if not (m in plan.FRL and "0.07" in m)][::-1]
+    methods = [m for m in found.present if plan.METHODS[m].settings.get("tau") != 0.07][::-1]
     kinds = {"standard": BLUE, "boundary": ORANGE, "robust": VERMILLION}
     fig, axes = plt.subplots(1, 3, figsize=(9.3, 0.36 * len(methods) + 1.1), sharey=True)
     printed = paper.table(found.edition.fairness_table or 2)

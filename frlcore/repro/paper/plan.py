@@ -8,63 +8,42 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
-from typing import Any
 
 from frlcore.errors import UserError
 from frlcore.repro.paper.editions import EDITIONS, Edition, edition
+from frlcore.repro.paper.methods import METHODS, Method, checked, label, names, parse
 from frlcore.repro.runs.task import Check, Run, Task
-from frlcore.settings import RELEASED, info
+from frlcore.settings import info
 
-__all__ = ["EDITIONS", "Edition", "edition"]
-
-BASES = {
-    "natural": {"objective": "natural", "select": "average standard"},
-    "pgd": {},
-    "trades-1": {"objective": "trades", "beta": 1.0},
-    "trades-6": {"objective": "trades", "beta": 6.0},
-}
-SIGMAS = {f"noise-{sigma}": sigma for sigma in (0.25, 0.5)}  # Gaussian-noise training; the paper does not state sigma
-FRL = {
-    f"frl-{variant}-{tau}{'-code' if rule == 'code' else ''}": {"variant": variant, "tau": tau, "rule": rule}
-    for rule, variants in (("paper", ("reweight", "remargin", "reweight+remargin")), ("code", ("reweight+remargin",)))
-    for tau in (0.05, 0.07)
-    for variant in variants
-}
-METHODS = (*BASES, "baseline-reweight", "control", *FRL)
-ABLATION = {  # one class's boundary loss weighed, or its radius enlarged, everything else fixed (Sec. 5.3)
-    **{f"weight-{ratio}": {"weight": ratio} for ratio in (1.5, 3.0, 4.5)},
-    **{f"margin-{ratio}": {"margin": ratio} for ratio in (1.5, 2.0, 2.5)},
-}
-CHECKS = ("+autoattack", "+certify")
-ATTACKED = ("pgd", "control", *(name for name in FRL if name.endswith("0.05")))
+__all__ = ["EDITIONS", "METHODS", "Edition", "edition", "label"]
 
 IMPORTANCE = (  # what comes first where time is short: the paper's main comparison; then all that is not listed
     "pgd", "control", "frl-reweight+remargin-0.05", "frl-reweight-0.05", "frl-remargin-0.05", "natural", "trades-6",
-    "baseline-reweight", "frl-reweight+remargin-0.05-code", "frl-reweight+remargin-0.07-code", "trades-1",
-    "frl-reweight-0.07", "frl-remargin-0.07", "frl-reweight+remargin-0.07", *ABLATION,
-    *(f"{name}+autoattack" for name in ATTACKED),
+    "baseline-reweight", *names("ours"), "trades-1", *names("frl", tau=0.07), *names("weight", "margin"),
+    *checked("autoattack"),
 )  # fmt: skip
 
-FIGURE_1 = ("natural", "pgd", "trades-1", "trades-6")
+FIGURE_1 = names("natural", "vanilla")
 PAIR = ("natural", "pgd")
+PRINTED = names("vanilla", "baseline", "control", "frl")  # what Tables 3, 7 and 8 print, and the control
 PLANS = {
-    "overview": METHODS,
+    "overview": (*names("natural"), *PRINTED, *names("ours")),
     "figure1": FIGURE_1,
     "table1": PAIR,
-    "table2": METHODS[1:],
+    "table2": (*PRINTED, *names("ours")),
     "table4": PAIR,
-    "algorithm1": ("control", *(name for name in FRL if "0.05" in name)),
-    "figure3": ("control", *ABLATION),
-    "figure4": tuple(f"{name}+certify" for name in SIGMAS),
+    "algorithm1": ("control", *names("frl", "ours", tau=0.05)),
+    "figure3": ("control", *names("weight", "margin")),
+    "figure4": checked("certify"),
     "figure5": FIGURE_1,
     "table5": PAIR,
-    "table7": METHODS[1:12],
+    "table7": PRINTED,
     "figure6": ("natural", "pgd", "trades-6"),
     "figure7": FIGURE_1,
     "table6": PAIR,
-    "table3": METHODS[1:12],
-    "table8": METHODS[1:12],
-    "autoattack": tuple(f"{name}+autoattack" for name in ATTACKED),
+    "table3": PRINTED,
+    "table8": PRINTED,
+    "autoattack": checked("autoattack"),
 }
 VARIANT = {
     "figure5": "wide", "table5": "wide", "table7": "wide", "figure6": "l2",
@@ -105,8 +84,8 @@ def plans(edition_name: str) -> list[str]:
 def run(name: str, method: str, fold: int = 0, seed: int = 0) -> Task:
     """The run of one method on an edition, with the run it starts from; UserError for an unknown method."""
     ed = edition(name)
-    base, _, check = method.rpartition("+") if method.endswith(CHECKS) else (method, "", "")
-    trained = _run(ed, base, fold, seed)
+    one, target, check = parse(method)
+    trained = _run(ed, one, target, fold, seed)
     if not check:
         return trained
     if check == "autoattack":
@@ -114,44 +93,31 @@ def run(name: str, method: str, fold: int = 0, seed: int = 0) -> Task:
         images = {"per_class": how.per_class} if how.per_class else {"every": how.every}
         return Check(trained, check, {"eps": ed.test.eps, "norm": ed.test.norm, **images, "queries": how.queries})
     how = {name: value for name, value in asdict(ed.certification).items() if name != "folds"}
-    return Check(trained, check, {"sigma": SIGMAS[base], **how})
+    return Check(trained, check, {"sigma": trained.training.sigma, **how})
 
 
-def _run(ed: Edition, method: str, fold: int, seed: int) -> Run:
-    where = {"dataset": ed.dataset, "model": ed.model, "test": ed.test, "seed": seed, "fold": fold, "folds": ed.folds}
-    if method in BASES:
-        changes: dict[str, Any] = BASES[method]
-        natural = _run(ed, "natural", fold, seed) if ed.natural_start and method != "natural" else None
-        return Run(training=replace(ed.base, **changes), start=natural, **where)
-    if method in SIGMAS:
-        noise = replace(ed.base, objective="noise", sigma=SIGMAS[method], select="average standard")
-        return Run(training=noise, **where)
-    start = _run(ed, "pgd", fold, seed)
-    if method == "control":
-        return Run(training=ed.fine_tune, start=start, **where)
-    if method == "baseline-reweight":
-        alpha = {"alpha": ed.rate}
-        return Run(training=ed.fine_tune, start=start, policy="baseline_reweight", policy_settings=alpha, **where)
-    ablation, _, name = method.partition(":")
-    if ablation in ABLATION:
-        settings: dict[str, Any] = ABLATION[ablation] | {"index": _class(ed, name or ed.ablation_class)}
-        return Run(training=ed.fine_tune, start=start, policy="one_class", policy_settings=settings, **where)
-    if method not in FRL:
-        known = (*METHODS, *SIGMAS, *ABLATION)
-        raise UserError(f"unknown method '{method}'; known: {', '.join(known)}")
-    settings = FRL[method] | {"alpha": ed.rate, "alpha_margin": ed.rate}
-    if settings["rule"] == "paper":
-        settings["max_margin"] = ed.max_margin
-    released: dict[str, Any] = RELEASED if settings["rule"] == "code" else {}
-    training = replace(ed.fine_tune, **released)
-    return Run(training=training, start=start, policy="frl", policy_settings=settings, **where)
+def _run(ed: Edition, method: Method, target: str, fold: int, seed: int) -> Run:
+    settings = dict(method.settings) | {name: getattr(ed, field) for name, field in method.of_edition.items()}
+    if method.policy == "one_class":
+        settings["index"] = _class(ed, target or ed.ablation_class)
+    training = replace(ed.fine_tune if method.start else ed.base, **method.training)
+    before = _before(ed, method)
+    start = _run(ed, before, "", fold, seed) if before else None
+    return Run(ed.dataset, ed.model, training, ed.test, seed, fold, ed.folds, method.policy, settings, start)
+
+
+def _before(ed: Edition, method: Method) -> Method | None:
+    """The method whose last weights this one starts from."""
+    if method.family == "vanilla" and ed.natural_start:
+        return METHODS["natural"]
+    return METHODS[method.start] if method.start else None
 
 
 def folds(ed: Edition, plan: str, method: str) -> int:
     """On how many folds, counted from the first, a plan needs a method."""
     few = {"autoattack": ed.autoattack.folds, "certify": ed.certification.folds}
     most = ed.ablation_folds if plan.partition(":")[0] == "figure3" else ed.tested
-    return min(ed.tested, few.get(method.rpartition("+")[2], most))
+    return min(ed.tested, few.get(parse(method)[2], most))
 
 
 def _class(ed: Edition, name: str) -> int:
@@ -199,17 +165,18 @@ def _rank(needed: tuple[str, str, int]) -> tuple[int, bool, int]:
 def _lineage(ed: Edition, method: str, fold: int, seed: int) -> Iterator[tuple[str, Task]]:
     """A run with its title after those of all it starts from."""
     task = run(ed.name, method, fold, seed)
-    if isinstance(task, Check):
-        yield from _lineage(ed, method.rpartition("+")[0], fold, seed)
-    elif task.start:
-        yield from _lineage(ed, "natural" if method in BASES else "pgd", fold, seed)
+    one, _, check = parse(method)
+    if check:
+        yield from _lineage(ed, method.removesuffix(f"+{check}"), fold, seed)
+    elif before := _before(ed, one):
+        yield from _lineage(ed, before.name, fold, seed)
     yield f"{ed.title}: {label(method)}, fold {fold + 1} of {ed.folds}, seed {seed}", task
 
 
 def alike(ed: Edition) -> list[Run]:
     """The first fold and seed of every method on all editions with the same data and network."""
-    names = [one.name for one in EDITIONS.values() if (one.dataset, one.model) == (ed.dataset, ed.model)]
-    return [_run(edition(name), method, 0, 0) for name in names for method in (*METHODS, *SIGMAS, *ABLATION)]
+    same = [one for one in EDITIONS.values() if (one.dataset, one.model) == (ed.dataset, ed.model)]
+    return [_run(one, method, "", 0, 0) for one in same for method in METHODS.values()]
 
 
 def lineage(task: Task) -> Iterable[Task]:
@@ -217,28 +184,3 @@ def lineage(task: Task) -> Iterable[Task]:
     if task.start:
         yield from lineage(task.start)
     yield task
-
-
-def label(method: str) -> str:
-    """How a method is called in tables: the paper's words, and ours for what the paper does not have."""
-    for check, words in (("+autoattack", ", AutoAttack"), ("+certify", ", certified")):
-        if method.endswith(check):
-            return label(method.removesuffix(check)) + words
-    if method in FRL:
-        settings = FRL[method]
-        variant = "+".join(word.capitalize() for word in str(settings["variant"]).split("+"))
-        return f"FRL({variant}, {settings['tau']})" + " code" * (settings["rule"] == "code")
-    if method in SIGMAS:
-        return f"Gaussian noise, σ = {SIGMAS[method]}"
-    ablation, _, name = method.partition(":")
-    if ablation in ABLATION:
-        ((what, ratio),) = ABLATION[ablation].items()
-        return f"{what} × {ratio:g}" + f" for {name}" * bool(name)
-    return {
-        "natural": "Natural Training",
-        "pgd": "PGD Adv. Training",
-        "trades-1": "TRADES(1/λ = 1)",
-        "trades-6": "TRADES(1/λ = 6)",
-        "baseline-reweight": "Baseline Reweight",
-        "control": "Control (multipliers 0)",
-    }[method]

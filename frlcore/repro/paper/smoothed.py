@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 
 from frlcore.certificates import abstentions, certified_errors, certified_radius
 from frlcore.classwise import bootstrap, interval, paired_bootstrap
-from frlcore.repro.paper import plan
+from frlcore.repro.paper.methods import parse
 from frlcore.repro.paper.records import Results
 from frlcore.repro.paper.tables import DRAWS
 from frlcore.repro.style import BLUE, GREY, ORANGE, SKY, VERMILLION
@@ -27,7 +27,7 @@ EXTREMES = ((BLUE, "-"), (SKY, "--"), (ORANGE, "--"), (VERMILLION, "-"))  # the 
 
 def sigma(method: str) -> float:
     """Standard deviation of the noise behind a method of Figure 4, a fraction of the pixel range."""
-    return plan.SIGMAS[method.removesuffix("+certify")]
+    return float(parse(method)[0].training["sigma"])
 
 
 def reach(found: Results, method: str) -> float:

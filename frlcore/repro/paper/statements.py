@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from frlcore.repro.paper import plan
 from frlcore.repro.paper.claims import FAIR, Claim
+from frlcore.repro.paper.methods import names
 
 RW, RM, BOTH = FAIR
-EVERY = (*FAIR, *(name.replace("0.05", "0.07") for name in FAIR))
+EVERY = names("frl")
 WORST = ("worst", "standard"), ("worst", "robust")
 NOT_BY = ("higher", -5)  # "does not lower it", read as: not by 5 points
 
@@ -132,7 +132,7 @@ STATEMENTS = (
               _disparity() + _disparity("trades-6")),
     Statement("A.1.3", "Randomized smoothing has the same disparity, and on the same classes.", "figure4",
               tuple(_tests(f"{name}+certify", "", "hard", f"certified {radius}", "higher")[0]
-                    for name in plan.SIGMAS for radius in (0, 0.5))),
+                    for name in names("noise") for radius in (0, 0.5))),
     Statement("A.1.4", "The same disparity on SVHN.", "figure7", _disparity()),
     Statement("A.1.4", "On SVHN “3” and “8” are hardest, lose most standard and gain least robust accuracy.", "table6",
               _tests("natural", "", "hard", "standard", "higher") + _unequal()),

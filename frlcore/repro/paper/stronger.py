@@ -54,7 +54,7 @@ def in_words(base: Results, checks: Results) -> str:
 
 def differences(base: Results, checks: Results, reference: str) -> pd.DataFrame:
     """Every fair method minus `reference` under both attacks together: paired bootstrap, Holm over the table."""
-    methods = [method for method in _methods(base, checks) if method in plan.FRL]
+    methods = [method for method in _methods(base, checks) if plan.METHODS[method].fair]
     labels, _, theirs = broken(base, checks, reference)
     changes, cells = [], []
     for method in methods:

@@ -159,7 +159,7 @@ def differences(
     Paired bootstrap over examples within classes; p-values are adjusted over the whole table (Holm). Bold: adjusted
     p below 0.05. A dagger marks a difference that is clear in this sense and of the opposite sign to the paper's.
     """
-    methods = [m for m in found.present if m == "baseline-reweight" or m in plan.FRL]
+    methods = [m for m in found.present if plan.METHODS[m].fair]
     rows = []
     for method in methods:
         shared = found.seeds(method, reference)
@@ -191,7 +191,7 @@ def discordant(found: Results, reference: str, verdict: str = "any") -> pd.DataF
     """
     theirs = found.wrong(reference, "robust", verdict=verdict)[0]
     rows = {}
-    for method in [m for m in found.present if m == "baseline-reweight" or m in plan.FRL]:
+    for method in [m for m in found.present if plan.METHODS[m].fair]:
         ours = found.wrong(method, "robust", verdict=verdict)[0]
         rows[plan.label(method)] = {
             "broken only under this method": int((ours & ~theirs).sum()),

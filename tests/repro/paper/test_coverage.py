@@ -11,6 +11,7 @@ from frlcore.repro import places
 from frlcore.repro.book import notebook
 from frlcore.repro.book import pages as book
 from frlcore.repro.paper import coverage, plan
+from frlcore.repro.paper.methods import names
 from frlcore.repro.runs.pace import Recorded
 from frlcore.repro.runs.store import Store
 
@@ -89,7 +90,7 @@ def test_pages_unfold_with_the_first_records_that_fill_them(store: Store) -> Non
     finish(store, "laptop", "natural", "control", "frl-reweight+remargin-0.05")
     two_more = ["01_introduction", "02_preliminary_studies", "04_fair_robust_learning", "05_experiments"]
     assert opened("laptop", store) == [*two_more, coverage.MISSING]
-    finish(store, "laptop", *plan.ABLATION, *plan.methods("figure4"))
+    finish(store, "laptop", *names("weight", "margin"), *plan.methods("figure4"))
     whole = [*two_more, "06_ablation", "A1_more_preliminary_studies"]
     assert opened("laptop", store) == whole  # it has no A.4, and no page waits
     assert set(opened("digits", store)) == {*whole, "A4_wrn28"}  # trained where the book is made: always whole

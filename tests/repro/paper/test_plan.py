@@ -9,23 +9,24 @@ import pytest
 from frlcore.errors import UserError
 from frlcore.repro.paper import plan
 from frlcore.repro.paper import printed as paper
+from frlcore.repro.paper.methods import names
 from frlcore.repro.runs.task import Check
 
-FINE_TUNES = [method for method in plan.METHODS if method not in plan.BASES]
+OVERVIEW = plan.methods("overview")
+FINE_TUNES = [method for method in OVERVIEW if plan.METHODS[method].start]
 
 
 def test_the_methods_of_the_paper_in_its_order() -> None:
-    assert plan.METHODS == (
+    assert OVERVIEW == (
         "natural", "pgd", "trades-1", "trades-6", "baseline-reweight", "control",
         "frl-reweight-0.05", "frl-remargin-0.05", "frl-reweight+remargin-0.05",
         "frl-reweight-0.07", "frl-remargin-0.07", "frl-reweight+remargin-0.07",
         "frl-reweight+remargin-0.05-code", "frl-reweight+remargin-0.07-code",
     )  # fmt: skip
-    assert plan.methods("overview") == plan.METHODS
-    assert plan.methods("table2") == plan.METHODS[1:]
+    assert plan.methods("table2") == OVERVIEW[1:]
     assert plan.methods("table1") == plan.methods("table4") == ("natural", "pgd")
     assert plan.methods("figure1") == ("natural", "pgd", "trades-1", "trades-6")
-    assert set(plan.methods("algorithm1")) == {"control", *(m for m in plan.FRL if "0.05" in m)}
+    assert set(plan.methods("algorithm1")) == {"control", *(m for m in OVERVIEW if m.startswith("frl") and "0.05" in m)}
     assert plan.methods("table3") == plan.methods("table7") == plan.methods("table8")
     ours_alone = {"control"}
     for number in (3, 7, 8):
@@ -107,18 +108,18 @@ def test_on_two_cores_adversarial_training_goes_on_from_the_natural_model() -> N
 
 
 def test_the_ablation_treats_one_class_and_names_it() -> None:
-    for method, settings in plan.ABLATION.items():
-        run = plan.run("cifar10", method)
+    for method in names("weight", "margin"):
+        run, settings = plan.run("cifar10", method), plan.METHODS[method].settings
         assert run.policy_settings == {**settings, "index": 4}  # "deer"
         assert run.training == plan.run("cifar10", "control").training
         assert plan.run("cifar10", f"{method}:cat").policy_settings["index"] == 3
 
 
 def test_labels_are_the_papers_and_differ() -> None:
-    labels = {plan.label(method): method for method in plan.METHODS}
-    assert len(labels) == len(plan.METHODS)
+    labels = {plan.label(method): method for method in OVERVIEW}
+    assert len(labels) == len(OVERVIEW)
     printed = set(paper.table(2).method)
-    ours_alone = {"natural", "control", *(m for m in plan.METHODS if m.endswith("-code"))}
+    ours_alone = {"natural", "control", *(m for m in OVERVIEW if m.endswith("-code"))}
     assert printed == {plan.label(method) for method in plan.methods("table2") if method not in ours_alone}
     assert not printed & {plan.label(method) for method in ours_alone}
 
@@ -140,8 +141,8 @@ def test_parents_come_before_their_children_and_every_run_once(name_of_plan: str
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_one_run_a_method_fold_and_seed(seeds: int) -> None:
     runs = plan.runs("overview", "digits", seeds)
-    assert len(runs) == len(plan.METHODS) * 5 * seeds
-    assert set(Counter((run.fold, run.seed) for run in runs).values()) == {len(plan.METHODS)}
+    assert len(runs) == len(OVERVIEW) * 5 * seeds
+    assert set(Counter((run.fold, run.seed) for run in runs).values()) == {len(OVERVIEW)}
     assert {run.fold for run in runs} == set(range(5)) and {run.seed for run in runs} == set(range(seeds))
     assert {run.key for run in plan.runs("overview", "digits")} <= {run.key for run in runs}
 
@@ -160,12 +161,12 @@ def test_a_fine_tune_starts_from_pgd_of_the_same_fold_and_seed(method: str, name
 
 
 def test_what_sets_the_methods_apart() -> None:
-    runs = {method: plan.run("digits", method) for method in plan.METHODS}
-    assert [runs[m].training.objective for m in plan.BASES] == ["natural", "pgd", "trades", "trades"]
+    runs = {method: plan.run("digits", method) for method in OVERVIEW}
+    assert [runs[m].training.objective for m in OVERVIEW[:4]] == ["natural", "pgd", "trades", "trades"]
     assert (runs["trades-1"].training.beta, runs["trades-6"].training.beta) == (1.0, 6.0)
     assert runs["control"].policy == "uniform" and runs["baseline-reweight"].policy == "baseline_reweight"
     assert runs["control"].training == runs["baseline-reweight"].training == runs["frl-reweight-0.05"].training
-    for method in plan.FRL:
+    for method in names("frl", "ours"):
         variant, tau, *code = method.removeprefix("frl-").split("-")
         settings = runs[method].policy_settings
         assert (settings["variant"], str(settings["tau"])) == (variant, tau)

@@ -12,6 +12,7 @@ from scipy.stats import norm
 from frlcore.classwise import interval
 from frlcore.repro.paper import plan, records
 from frlcore.repro.paper import smoothed as appendix
+from frlcore.repro.paper.methods import names
 from frlcore.repro.runs.store import Store, pack
 
 CLASSES, PER_CLASS, FOLDS = 10, 20, 5
@@ -42,7 +43,7 @@ def write(store: Store, every: int = 1) -> None:
         certified[PLACE == 0] = -1
         radius = np.where(PLACE == 0, 0.0, np.where(PLACE < 15, 0.4, 0.6))
         seen = slice(None, None, every)
-        for name in plan.SIGMAS:
+        for name in names("noise"):
             arrays = {"label": LABEL, "index": index, "certified": certified, "radius": radius}
             check = plan.run("digits", f"{name}+certify", fold)
             keep(store, check, {kind: values[seen] for kind, values in arrays.items()})
@@ -94,7 +95,8 @@ def test_numbers_have_intervals_and_show_abstention_apart(both: tuple[records.Re
 
 def test_no_radius_beyond_the_draws_reach(both: tuple[records.Results, ...]) -> None:
     found, how = both[0], plan.edition("digits").certification
-    for name, sigma in plan.SIGMAS.items():
+    for name in names("noise"):
+        sigma = plan.METHODS[name].training["sigma"]
         assert appendix.reach(found, f"{name}+certify") == pytest.approx(sigma * norm.ppf(how.alpha ** (1 / how.n)))
     words = appendix.how_certified(found)
     assert "every test image of 2 of the 5 folds" in words and f"N = {how.n:,}" in words
