@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from frlcore.fitting import fit, load_model
+    from frlcore.fitting import fit
+    from frlcore.saving import load_model, save_model
 
 __version__ = "0.1.0"
-__all__ = ["fit", "load_model"]
+__all__ = ["fit", "load_model", "save_model"]
+_HOMES = {"fit": "fitting", "load_model": "saving", "save_model": "saving"}
 
 
 def __getattr__(name: str) -> Any:
-    """`frlcore.fit` and `frlcore.load_model`, imported at their first use: `import frlcore` alone loads no torch."""
-    if name not in __all__:
+    """A name of `__all__`, imported at its first use: `import frlcore` alone loads no torch."""
+    if name not in _HOMES:
         raise AttributeError(f"module 'frlcore' has no attribute '{name}'")
-    from frlcore import fitting
-
-    return getattr(fitting, name)
+    return getattr(import_module(f"frlcore.{_HOMES[name]}"), name)

@@ -1,4 +1,4 @@
-"""What a GPU asks for besides: its switches for precision and kernels, and what to say when its memory runs out."""
+"""The device that computes: which there is, a GPU's switches for precision, and what to say when memory runs out."""
 
 from __future__ import annotations
 
@@ -11,6 +11,20 @@ import torch
 from frlcore.errors import UserError
 
 T = TypeVar("T")
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called `name` (cpu, cuda, cuda:1), or the best one for "auto"; UserError when it is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError("not a device for training")
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device '{name}' is not available here; choose another one, such as cpu") from error
+    return device
 
 
 @contextmanager

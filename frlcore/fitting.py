@@ -14,22 +14,17 @@ is not asked for: it stays untouched until the end.
 from __future__ import annotations
 
 import copy
-import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from frlcore import models
 from frlcore.attacks import eval_mode
 from frlcore.classwise import ClassErrors
 from frlcore.data import Split, Splits, to_float
+from frlcore.device import pick_device
 from frlcore.errors import UserError
 from frlcore.policies import Policy, Uniform
 from frlcore.settings import DataInfo, Training
@@ -37,7 +32,6 @@ from frlcore.training import Checkpoint
 from frlcore.training import train as train_stage
 
 STAGES = ("robust start", "fine-tuning")
-FORMAT = "frlcore 1"
 
 
 def recipe(
@@ -144,72 +138,6 @@ def check(train: Split, validation: Split, info: DataInfo, policy: Policy, train
                 f"a batch of {how.batch_size} is larger than the {len(train)} training images; a batch size of "
                 f"{fits} would fit"
             )
-
-
-def pick_device(name: str) -> torch.device:
-    """The device called `name` (cpu, cuda, cuda:1), or the best one for "auto"; UserError when it is not there."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        if device.type not in ("cpu", "cuda"):
-            raise RuntimeError("not a device for training")
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device '{name}' is not available here; try --device cpu") from error
-    return device
-
-
-def save_model(
-    path: str | Path, model: nn.Module, *, name: str, info: DataInfo, notes: Mapping[str, Any] | None = None
-) -> None:
-    """Write the weights of a model of `models.build`, with what `load_model` needs, in one step.
-
-    `notes` are kept as text beside the weights. Raises UserError for an unknown `name` and when the file cannot be
-    written.
-    """
-    if name not in models.IMAGE_MODELS:
-        raise UserError(f"unknown model '{name}'; known: {', '.join(models.IMAGE_MODELS)}")
-    facts = {key: str(value) for key, value in (notes or {}).items()} | {
-        "format": FORMAT, "model": name, "classes": json.dumps(info.classes), "shape": json.dumps(info.shape),
-        "scale": str(info.scale),
-    }  # fmt: skip
-    content = save({key: t.cpu().contiguous() for key, t in _weights(model).items()}, facts)
-    put(Path(path), content)
-
-
-def put(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, then rename it into place; UserError when that cannot be done."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        try:
-            temporary.write_bytes(content)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
-
-
-def load_model(path: str | Path, *, device: str = "cpu") -> tuple[nn.Module, tuple[str, ...]]:
-    """A saved model in eval mode and the names of its classes; `evaluate.predict` asks it.
-
-    Raises UserError when the file is missing, damaged or of another kind.
-    """
-    try:
-        with safe_open(path, "pt") as file:
-            facts = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"no model can be read from {path}: it is missing, truncated or of another kind") from error
-    if facts.get("format") != FORMAT:
-        raise UserError(f"{path} was not written by frlcore's save_model, or by another version of it")
-    classes = tuple(json.loads(facts["classes"]))
-    model = models.build(
-        facts["model"], num_classes=len(classes), in_channels=json.loads(facts["shape"])[0], seed=0
-    )
-    model.load_state_dict(weights)
-    return model.to(pick_device(device)).eval(), classes
 
 
 def _probe(model: nn.Module, split: Split, info: DataInfo) -> None:

@@ -18,8 +18,9 @@ from frlcore.classwise import ClassErrors
 from frlcore.data import Split
 from frlcore.errors import UserError
 from frlcore.evaluate import outcomes, predict
-from frlcore.fitting import STAGES, Fitted, load_model, recipe, save_model
+from frlcore.fitting import STAGES, Fitted, recipe
 from frlcore.policies import FRL, Uniform
+from frlcore.saving import load_model, save_model
 from frlcore.settings import DataInfo, Training
 from frlcore.training import Checkpoint, generator_for
 

@@ -19,7 +19,7 @@ policies models data theory
 attacks frozen certificates
 evaluate strong smoothing acceleration
 training
-fitting
+fitting saving
 repro.places repro.style repro.show repro.surroundings
 repro.runs
 repro.paper repro.own

@@ -26,8 +26,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from frlcore import models
 from frlcore.data import Splits
 from frlcore.data.folders import divide, scan
+from frlcore.device import pick_device
 from frlcore.errors import Diverged, UserError
-from frlcore.fitting import STAGES, check, fit, pick_device, put, recipe, save_model
+from frlcore.fitting import STAGES, check, fit, recipe
 from frlcore.policies import FRL
 from frlcore.repro.own import duration, report
 from frlcore.repro.own import images as fit_images
@@ -35,6 +36,7 @@ from frlcore.repro.runs.progress import LINE_SECONDS, clock
 from frlcore.repro.runs.store import Store
 from frlcore.repro.runs.task import canonical
 from frlcore.repro.surroundings import processors
+from frlcore.saving import put, save_model
 from frlcore.settings import MODELS, Attack
 from frlcore.training import Checkpoint
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from frlcore import data, models
-from frlcore.fitting import pick_device
+from frlcore.device import pick_device
 from frlcore.repro.paper import plan
 from frlcore.repro.runs.store import Store, default_store
 from frlcore.repro.runs.task import Run

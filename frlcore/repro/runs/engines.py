@@ -124,7 +124,7 @@ def places(device: str, workers: int | None = None) -> list[str]:
         raise UserError(f"workers must be at least 1, got {workers}")
     import torch
 
-    from frlcore.fitting import pick_device
+    from frlcore.device import pick_device
 
     pick_device(device)  # one line now rather than one per run
     if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):

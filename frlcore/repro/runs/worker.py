@@ -19,9 +19,8 @@ import torch._dynamo  # noqa: F401 (torch.optim imports it at the first optimize
 import frlcore
 from frlcore import data, models
 from frlcore.acceleration import PLAIN
-from frlcore.device import arithmetic
+from frlcore.device import arithmetic, pick_device
 from frlcore.evaluate import outcomes
-from frlcore.fitting import pick_device
 from frlcore.repro.places import PROJECT, downloads
 from frlcore.repro.runs.checks import carry_out_check, packed
 from frlcore.repro.runs.pace import FirstBatches
