@@ -96,6 +96,30 @@ class Ball:
         return Ball(self.x[index], eps, self.norm, self.clip)
 
 
+def climb(
+    model: Model,
+    ball: Ball,
+    x: Tensor,
+    target: Tensor,
+    step: float | Tensor,
+    steps: int,
+    visit: Callable[[Tensor], Tensor | None] = lambda logits: None,
+) -> Tensor:
+    """The point that projected gradient ascent in `ball` reaches from `x` in `steps` steps.
+
+    `visit` is shown the logits at every point but the last one, and may answer with the positions of the samples to go
+    on with (a `step` per sample then does not fit any more). `target` as in `input_gradient`.
+    """
+    for _ in range(steps):
+        if not len(x):
+            break
+        gradient, logits = input_gradient(model, x, target)
+        x = ball.ascend(x, gradient, step)
+        if (kept := visit(logits)) is not None:
+            x, target, ball = x[kept], target[kept], ball.select(kept)
+    return x
+
+
 def pgd(
     model: Model,
     x: Tensor,
@@ -137,10 +161,7 @@ def pgd(
         elif random_start:
             noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
             x_adv = ball.project(x + 0.001 * noise)
-        for _ in range(steps):
-            gradient, _ = input_gradient(model, x_adv, target)
-            x_adv = ball.ascend(x_adv, gradient, step)
-    return x_adv.detach()
+        return climb(model, ball, x_adv, target, step, steps).detach()
 
 
 def fgsm(

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from frlcore.attacks import Ball, Model, eval_mode, input_gradient, per_sample
+from frlcore.attacks import Ball, Model, climb, eval_mode
 from frlcore.data import Split, to_float
 from frlcore.errors import UserError
 from frlcore.frozen import freeze
@@ -109,29 +109,33 @@ def _attack(
 ) -> tuple[Tensor, Tensor]:
     """First wrong and last predictions `(N,)` of one batch; with `keep_all` broken examples stay in the batch."""
     worst, last = clean.clone(), clean.clone()
+    active = torch.arange(len(y), device=y.device)  # positions of the examples still under attack
+    multiple = GPU_MULTIPLE if x.device.type == "cuda" else 1
+
+    def go_on() -> Tensor | None:
+        """Where in the batch the examples stand that go on; None if all do."""
+        nonlocal active
+        if keep_all:
+            return None
+        kept = _kept(worst[active] == y[active], multiple)
+        if len(kept) == len(active):
+            return None
+        active = active[kept]
+        return kept
+
+    def visit(logits: Tensor) -> Tensor | None:
+        last[active] = logits.argmax(1)
+        worst[active] = torch.where(worst[active] == y[active], last[active], worst[active])
+        return go_on()
+
     ball = Ball(x, attack.eps, attack.norm, (0, 1))
     x_adv = ball.random_point(generator)
-    active = torch.arange(len(y), device=y.device)  # positions of the examples still under attack
-    step = per_sample(attack.step_size, x, "step_size")
-    multiple = GPU_MULTIPLE if x.device.type == "cuda" else 1
-    for k in range(attack.steps + 1):
-        if not keep_all:
-            kept = _kept(worst[active] == y[active], multiple)
-            if len(kept) < len(active):
-                active, x_adv, ball = active[kept], x_adv[kept], ball.select(kept)
-            if not len(active):
-                break
-        target = y[active]
-        if k < attack.steps:
-            gradient, logits = input_gradient(model, x_adv, target)
-            x_adv = ball.ascend(x_adv, gradient, step)
-        else:
-            with torch.no_grad():
-                logits = model(x_adv)
-        prediction = logits.argmax(1)
-        unbroken = worst[active] == target
-        worst[active] = torch.where(unbroken, prediction, worst[active])
-        last[active] = prediction
+    if (kept := go_on()) is not None:
+        x_adv, ball = x_adv[kept], ball.select(kept)
+    x_adv = climb(model, ball, x_adv, y[active], attack.step_size, attack.steps, visit)
+    if len(active):
+        with torch.no_grad():
+            visit(model(x_adv))
     return worst, last
 
 
