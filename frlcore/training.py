@@ -103,7 +103,9 @@ def train(
         batch_loss(smaller, x, y, training, *torch.ones(3, count, device=x.device), generator=None).backward()
 
     for epoch in range(state.epoch, training.epochs):
-        policy.update(_validate(model, splits, training, state, seed), training.policy_decay(epoch))
+        errors = _validate(model, splits, training, state.epoch, seed)
+        _note(state, errors, model, training)
+        policy.update(errors, training.policy_decay(epoch))
         settings = policy.settings()
         work = partial(
             train_epoch, network, splits.train, splits.info, training, settings, optimizer, epoch=epoch, seed=seed,
@@ -117,7 +119,7 @@ def train(
         state.arithmetic = list(dict.fromkeys([*earlier, in_words(network)]))
         if after_epoch(replace(state, history=list(state.history))) and state.epoch < training.epochs:
             return state
-    _validate(model, splits, training, state, seed)
+    _note(state, _validate(model, splits, training, state.epoch, seed), model, training)
     return state
 
 
@@ -203,21 +205,24 @@ def generator_for(purpose: str, seed: int, epoch: int, device: torch.device | st
     return torch.Generator(device).manual_seed(int(word >> 1))
 
 
-def _validate(model: nn.Module, splits: Splits, training: Training, state: Checkpoint, seed: int) -> ClassErrors:
-    """Class-wise validation errors after `state.epoch` epochs; logs them and keeps the best weights so far."""
-    generator = generator_for("validation", seed, state.epoch, splits.validation.images.device)
+def _validate(model: nn.Module, splits: Splits, training: Training, epoch: int, seed: int) -> ClassErrors:
+    """Class-wise validation errors after `epoch` epochs."""
+    generator = generator_for("validation", seed, epoch, splits.validation.images.device)
     with arithmetic(splits.validation.images.device, tf32=True, benchmark=True):  # as in training
         found = outcomes(
             model, splits.validation, scale=splits.info.scale, attack=training.validation_attack, generator=generator
         )
-    errors = ClassErrors.from_predictions(found.label, found.clean, found.adversarial, len(splits.info.classes))
+    return ClassErrors.from_predictions(found.label, found.clean, found.adversarial, len(splits.info.classes))
+
+
+def _note(state: Checkpoint, errors: ClassErrors, model: nn.Module, training: Training) -> None:
+    """Put validation errors on record, and keep the weights if validation has not seen better ones."""
     state.history.append({"epoch": state.epoch, "validation": errors.to_dict()})
     statistic, kind = training.select.split()
     error = errors.average(kind) if statistic == "average" else errors.worst(kind)[1]
     if state.epoch and error < state.selected_error:
         state.selected = {name: t.clone() for name, t in model.state_dict().items()}
         state.selected_epoch, state.selected_error = state.epoch, error
-    return errors
 
 
 def _snapshot(
