@@ -3,7 +3,7 @@
     splits = data.image_folder("my-images", size=32)
     model = models.build("preact_resnet18", num_classes=len(splits.info.classes), in_channels=3, seed=0)
     policy = FRL(len(splits.info.classes), "reweight+remargin", tau=0.05)
-    fitted = frlcore.fit(model, splits.train, splits.validation, info=splits.info, policy=policy)
+    fitted = frlcore.fit(model, splits, policy=policy)
     fitted.after.worst("robust")  # (class, error) on the validation split
 
 Two stages of the same loop (`training.train`): PGD adversarial training, which gives the robust model that Algorithm 1
@@ -74,10 +74,8 @@ class Fitted:
 
 def fit(
     model: nn.Module,
-    train: Split,
-    validation: Split,
+    splits: Splits,
     *,
-    info: DataInfo,
     policy: Policy,
     warm_up: Training | None = WARM_UP,
     training: Training = FINE_TUNE,
@@ -88,25 +86,35 @@ def fit(
 ) -> Fitted:
     """Train `model`, any network from images in [0, 1] to logits, in place to be robust and fair (Algorithm 1).
 
+    `splits` need no test split, and none is looked at: `Splits(info, train, validation)` will do.
     `warm_up=None` says that the model is robust already. `policy` is taken as it stands and not changed.
     `after_epoch(stage, checkpoint)` is called after every epoch; what it raises ends the training, and the last
     checkpoint of each stage, handed back as `resume`, makes it go on from there. Raises UserError, before anything is
     trained, when data, policy and model do not fit together, and for a device that is not there.
+
+    >>> from frlcore import FRL, Training, fit, models
+    >>> from frlcore.data import load
+    >>> digits = load("digits")
+    >>> model = models.build("preact_small", num_classes=10, in_channels=1, seed=0)
+    >>> brief = Training("trades", epochs=1, lr=0.02, eps=0.3, step_size=0.15, steps=1, validation_steps=1)
+    >>> fitted = fit(model, digits, policy=FRL(10), warm_up=None, training=brief, device="cpu")
+    >>> fitted.after.robust.shape
+    (10,)
     """
     stages = dict(zip(STAGES, (warm_up, training), strict=True))
-    check(train, validation, info, policy, [how for how in stages.values() if how])
-    where = pick_device(device)
-    parts = [Split(*(t.to(where) for t in vars(part).values())) for part in (train, validation)]
-    nobody = Split(*(t[:0] for t in vars(parts[0]).values()))
+    check(splits, policy, [how for how in stages.values() if how])
+    where, info = pick_device(device), splits.info
+    parts = (splits.train, splits.validation)
+    train, validation = (Split(*(t.to(where) for t in vars(part).values())) for part in parts)
     model.to(where)
-    _probe(model, parts[1], info)
+    _probe(model, validation, info)
     start, history = _weights(model), {}
     for stage, how in stages.items():
         if how is None:
             continue
         rule = copy.deepcopy(policy) if stage == STAGES[1] else Uniform(len(info.classes))
         last = train_stage(
-            model, Splits(info, *parts, nobody), how, rule, seed=seed, resume=(resume or {}).get(stage),
+            model, Splits(info, train, validation), how, rule, seed=seed, resume=(resume or {}).get(stage),
             after_epoch=lambda checkpoint, stage=stage: bool(after_epoch(stage, checkpoint)),
         )  # fmt: skip
         model.load_state_dict(last.selected)
@@ -117,8 +125,9 @@ def fit(
     return Fitted(model.eval(), before, after, last.selected_epoch, start, history)
 
 
-def check(train: Split, validation: Split, info: DataInfo, policy: Policy, trainings: list[Training]) -> None:
+def check(splits: Splits, policy: Policy, trainings: list[Training]) -> None:
     """Raise UserError unless the splits, the policy and the batches fit together."""
+    info, train, validation = splits.info, splits.train, splits.validation
     classes = len(info.classes)
     if len(policy.settings().w_nat) != classes:
         raise UserError(f"the policy is made for {len(policy.settings().w_nat)} classes, the data have {classes}")

@@ -15,7 +15,7 @@ from torch import nn
 import frlcore
 from frlcore import models
 from frlcore.classwise import ClassErrors
-from frlcore.data import Split
+from frlcore.data import Split, Splits
 from frlcore.errors import UserError
 from frlcore.evaluate import outcomes, predict
 from frlcore.fitting import STAGES, Fitted, recipe
@@ -48,9 +48,9 @@ def linear(outputs: int = 3) -> nn.Module:
 
 
 def fitted(model: nn.Module | None = None, **changes: Any) -> Fitted:
-    settings = {"info": INFO, "policy": FRL(3, alpha=1.0), "warm_up": START, "training": FAIR, "device": "cpu"}
-    train, validation = changes.pop("train", TRAIN), changes.pop("validation", VALIDATION)
-    return frlcore.fit(model or linear(), train, validation, **settings | changes)
+    settings = {"policy": FRL(3, alpha=1.0), "warm_up": START, "training": FAIR, "device": "cpu"}
+    splits = Splits(changes.pop("info", INFO), changes.pop("train", TRAIN), changes.pop("validation", VALIDATION))
+    return frlcore.fit(model or linear(), splits, **settings | changes)
 
 
 @pytest.fixture(scope="module")

@@ -26,12 +26,12 @@ class Split:
 
 @dataclass(frozen=True)
 class Splits:
-    """The three parts of a data set; no example is in two of them."""
+    """The parts of a data set; no example is in two of them. Training does without the test split."""
 
     info: DataInfo
     train: Split
     validation: Split
-    test: Split
+    test: Split | None = None
 
 
 def digest(*arrays: np.ndarray) -> str:

@@ -113,7 +113,7 @@ def fit_folder(job: Job, out: Path, *, device: str = "auto", console: Console) -
     notes = [*listing.notes, *notes]
     for line in notes:
         console.print(line, soft_wrap=True, markup=False)
-    check(splits.train, splits.validation, splits.info, policy, list(stages))
+    check(splits, policy, list(stages))
     settings = {**job.settings(), "digest": splits.info.digest}
     keys = {stage: hashlib.sha256(canonical({**settings, "stage": stage})).hexdigest() for stage in STAGES}
     try:
@@ -139,8 +139,8 @@ def fit_folder(job: Job, out: Path, *, device: str = "auto", console: Console) -
                 bar.see(stage, checkpoint.epoch)
 
             fitted = fit(
-                model, splits.train, splits.validation, info=splits.info, policy=policy, warm_up=stages[0],
-                training=stages[1], seed=job.seed, device=device, resume=resume, after_epoch=keep,
+                model, splits, policy=policy, warm_up=stages[0], training=stages[1], seed=job.seed,
+                device=device, resume=resume, after_epoch=keep,
             )  # fmt: skip
         attack = Attack(eps, eps / 4, TEST_STEPS)
         found = report.compare(fitted, splits.test, info=splits.info, attack=attack, seed=job.seed)
