@@ -1,4 +1,8 @@
-"""Fair Robust Learning: attacks, models, class-wise errors and the training loop of Xu et al. (ICML 2021)."""
+"""Fair Robust Learning: attacks, models, class-wise errors and the training loop of Xu et al. (ICML 2021).
+
+Eleven names do the common work; `attacks`, `data`, `models` and `policies` hold the rest. `import frlcore` alone loads
+no torch.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,32 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from frlcore.classwise import ClassErrors
+    from frlcore.data import image_folder
+    from frlcore.errors import UserError
     from frlcore.fitting import fit
+    from frlcore.policies import FRL, Policy, Uniform
     from frlcore.saving import load_model, save_model
+    from frlcore.settings import Attack, Training
 
 __version__ = "0.1.0"
-__all__ = ["fit", "load_model", "save_model"]
-_HOMES = {"fit": "fitting", "load_model": "saving", "save_model": "saving"}
+__all__ = [
+    "FRL", "Attack", "ClassErrors", "Policy", "Training", "Uniform", "UserError", "fit", "image_folder", "load_model",
+    "save_model",
+]  # fmt: skip
+_ROOMS = {  # where a name is imported from, at its first use
+    "classwise": ["ClassErrors"], "data": ["image_folder"], "errors": ["UserError"], "fitting": ["fit"],
+    "policies": ["FRL", "Policy", "Uniform"], "saving": ["load_model", "save_model"],
+    "settings": ["Attack", "Training"],
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    """A name of `__all__`, imported at its first use: `import frlcore` alone loads no torch."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'frlcore' has no attribute '{name}'")
-    return getattr(import_module(f"frlcore.{_HOMES[name]}"), name)
+    for room, names in _ROOMS.items():
+        if name in names:
+            return getattr(import_module(f"frlcore.{room}"), name)
+    raise AttributeError(f"module 'frlcore' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -31,6 +31,11 @@ class ClassErrors:
     - `boundary`: Pr(clean right and adversarial wrong).
     - `boundary_difference`: robust - standard, the released code's definition; an example that the attack moves
       from wrong to right is subtracted, so it is never above `boundary`, and the two agree under the "any" verdict.
+
+    >>> from frlcore import ClassErrors
+    >>> errors = ClassErrors.from_predictions([0, 0, 1, 1], clean=[0, 0, 1, 0], adversarial=[0, 1, 0, 0], num_classes=2)
+    >>> errors.worst("robust"), errors.average("standard")
+    ((1, 1.0), 0.25)
     """
 
     n: np.ndarray

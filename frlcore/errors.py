@@ -4,7 +4,15 @@ from __future__ import annotations
 
 
 class UserError(ValueError):
-    """Bad input or a broken environment; the message is one line that says what is wrong and what to do."""
+    """Bad input or a broken environment; the message is one line that says what is wrong and what to do.
+
+    >>> from frlcore import Attack, UserError
+    >>> try:
+    ...     Attack(eps=0.1, step_size=0.05, steps=0)
+    ... except UserError as error:
+    ...     print(error)
+    an attack needs at least 1 step, got steps=0
+    """
 
 
 class Diverged(UserError):

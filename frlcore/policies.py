@@ -50,7 +50,16 @@ class ClassSettings:
 
 
 class Policy(Protocol):
-    """The seam. `state` is all that a policy remembers, by name, each entry `(C,) float`."""
+    """The seam: what a fair method is to `fit` (Algorithm 1, steps 7 and 8).
+
+    `state` is all that a policy remembers, by name, each entry `(C,) float`.
+
+    >>> import numpy as np
+    >>> from frlcore import Policy, Uniform
+    >>> policy: Policy = Uniform(3)
+    >>> policy.settings().w_nat
+    array([1., 1., 1.])
+    """
 
     state: dict[str, np.ndarray]
 
@@ -69,7 +78,12 @@ def class_weights(phi: np.ndarray) -> np.ndarray:
 
 @dataclass
 class Uniform:
-    """Every class alike: plain training, and the control of a fine-tune (all multipliers held at 0)."""
+    """Every class alike: plain training, and the control of a fine-tune (all multipliers held at 0).
+
+    >>> from frlcore import Uniform
+    >>> Uniform(classes=2).settings().margin
+    array([1., 1.])
+    """
 
     classes: int
     state: dict[str, np.ndarray] = field(default_factory=dict)
@@ -152,6 +166,13 @@ class FRL:
 
     `max_margin=None` takes the rule's own cap. Errors are fractions; `R` is the mean over the classes. Raises UserError
     for an unknown variant or rule or a setting that is not positive.
+
+    >>> from frlcore import FRL, ClassErrors
+    >>> policy = FRL(classes=2, variant="reweight", tau=0.05, alpha=1.0)
+    >>> errors = ClassErrors.from_predictions([0, 0, 1, 1], clean=[0, 0, 1, 0], adversarial=[0, 0, 1, 0], num_classes=2)
+    >>> policy.update(errors, decay=1.0)  # class 1 errs in half of its images: 0.25 above the average, 0.2 above tau
+    >>> policy.settings().w_nat.round(2)
+    array([0.8, 1.2])
     """
 
     classes: int

@@ -27,6 +27,16 @@ def save_model(
 
     `notes` are kept as text beside the weights. Raises UserError for an unknown `name` and when the file cannot be
     written.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from frlcore import load_model, models, save_model
+    >>> from frlcore.data import info
+    >>> model = models.build("preact_small", num_classes=10, in_channels=1, seed=0)
+    >>> with TemporaryDirectory() as folder:
+    ...     save_model(f"{folder}/m.safetensors", model, name="preact_small", info=info("digits"))
+    ...     again, classes = load_model(f"{folder}/m.safetensors")
+    >>> classes
+    ('0', '1', '2', '3', '4', '5', '6', '7', '8', '9')
     """
     if name not in models.IMAGE_MODELS:
         raise UserError(f"unknown model '{name}'; known: {', '.join(models.IMAGE_MODELS)}")
@@ -42,6 +52,11 @@ def load_model(path: str | Path, *, device: str = "cpu") -> tuple[nn.Module, tup
     """A saved model in eval mode and the names of its classes; `evaluate.predict` asks it.
 
     Raises UserError when the file is missing, damaged or of another kind.
+
+    >>> from frlcore import load_model
+    >>> load_model("absent.safetensors")
+    Traceback (most recent call last):
+    frlcore.errors.UserError: no model can be read from absent.safetensors: it is missing, truncated or of another kind
     """
     try:
         with safe_open(path, "pt") as file:

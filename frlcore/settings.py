@@ -79,7 +79,14 @@ def info(name: str) -> DataInfo:
 
 @dataclass(frozen=True)
 class Attack:
-    """A PGD attack on the cross-entropy from a uniform start; radii are fractions of the pixel range."""
+    """A PGD attack on the cross-entropy from a uniform start; radii are fractions of the pixel range (Sec. 5.1).
+
+    Raises UserError for a radius, step size or number of steps that is not positive, and for an unknown norm.
+
+    >>> from frlcore import Attack
+    >>> Attack(eps=8 / 255, step_size=2 / 255, steps=20).norm
+    'linf'
+    """
 
     eps: float
     step_size: float
@@ -97,7 +104,14 @@ class Attack:
 
 @dataclass(frozen=True)
 class Training:
-    """How to train: objective, schedule, training attack, and the attack of the validation (radii in [0, 1])."""
+    """How to train: objective, schedule, training attack, and the attack of the validation (radii in [0, 1]; Sec. 5.1).
+
+    Raises UserError for an unknown objective, norm or selection, and for a value that is not positive.
+
+    >>> from frlcore import Training
+    >>> Training("pgd", epochs=30, lr=0.1, milestones=(24, 28)).decay(24)
+    0.1
+    """
 
     objective: str
     epochs: int

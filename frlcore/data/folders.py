@@ -62,6 +62,11 @@ def image_folder(
     `say` hears in a line each what was left out and which pictures stand twice. Raises UserError, naming the files or
     directories, for fewer than two classes, a class with too few images for three splits, and files that cannot be
     read.
+
+    >>> from frlcore import image_folder
+    >>> image_folder("my-images", size=32)
+    Traceback (most recent call last):
+    frlcore.errors.UserError: no image folder at my-images; it must hold one directory of images per class
     """
     listing = scan(path)
     images = decode(listing.files, _checked(size), root=listing.root)

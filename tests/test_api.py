@@ -1,0 +1,36 @@
+"""The names that `frlcore` itself offers: at hand, listed, documented in one form, and their examples true."""
+
+from __future__ import annotations
+
+import doctest
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import frlcore
+
+
+def test_at_most_twelve_names_that_are_there_and_listed() -> None:
+    assert len(frlcore.__all__) <= 12 and frlcore.__all__ == sorted(frlcore.__all__, key=lambda n: (not n.isupper(), n))
+    assert {name for names in frlcore._ROOMS.values() for name in names} == set(frlcore.__all__) <= set(dir(frlcore))
+    with pytest.raises(AttributeError, match="module 'frlcore' has no attribute 'fitt'"):
+        frlcore.fitt  # noqa: B018
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    assert (Path(frlcore.__file__).parent / "py.typed").exists()
+
+
+@pytest.mark.parametrize("name", frlcore.__all__)
+def test_the_example_of_a_name_is_true(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    thing = getattr(frlcore, name)
+    (example,) = [one for one in doctest.DocTestFinder(recurse=False).find(thing, name) if one.examples]
+    assert doctest.DocTestRunner(verbose=False).run(example).failed == 0
+
+
+def test_plain_settings_need_no_torch() -> None:
+    code = "import sys, frlcore; frlcore.Attack, frlcore.FRL, frlcore.ClassErrors; assert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
