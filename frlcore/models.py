@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frlcore.errors import UserError
-from frlcore.settings import MODELS
 
 
 class PreActBlock(nn.Module):
@@ -118,16 +117,15 @@ def mlp(features: int, hidden: int, num_classes: int = 2) -> nn.Sequential:
     return nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, num_classes))
 
 
-IMAGE_MODELS = dict(
-    zip(
-        MODELS,
-        (
-            preact_resnet18, wrn28_10, preact_small, preact_narrow, preact_wide,
-            partial(preact_resnet18, width=32), partial(preact_resnet18, width=16),
-        ),
-        strict=True,
-    )
-)  # fmt: skip
+IMAGE_MODELS = {
+    "preact_resnet18": preact_resnet18,
+    "wrn28_10": wrn28_10,
+    "preact_small": preact_small,
+    "preact_narrow": preact_narrow,
+    "preact_wide": preact_wide,
+    "preact_resnet18_half": partial(preact_resnet18, width=32),
+    "preact_resnet18_quarter": partial(preact_resnet18, width=16),
+}
 
 
 def build(name: str, *, num_classes: int, in_channels: int, seed: int) -> nn.Module:

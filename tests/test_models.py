@@ -7,6 +7,7 @@ import torch
 
 from frlcore import models
 from frlcore.errors import UserError
+from frlcore.settings import MODELS
 
 DIGITS = ("preact_small", "preact_wide")  # one channel of 8x8 pixels
 
@@ -53,6 +54,10 @@ def test_shapes_of_logits_and_stages(name: str, shape: tuple[int, ...], stages: 
         for block, (channels, side) in zip(model.blocks, stages, strict=False):
             h = block(h)
             assert h.shape == (2, channels, side, side)
+
+
+def test_the_names_that_are_known_without_torch_are_those_of_the_models() -> None:
+    assert tuple(models.IMAGE_MODELS) == MODELS
 
 
 def test_only_the_wide_networks_normalise_after_their_last_block() -> None:
