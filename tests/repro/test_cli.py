@@ -198,8 +198,8 @@ def test_an_unfinished_run_handed_on_ends_elsewhere_as_if_it_had_never_moved(
             (["run", "table1", "--edition", "smoke", "--time-limit", text], ["9m", f"'{text}'"])
             for text in ("soon", "10", "5d", "-5m", "")
         ),
-        (["run", "table1", "--edition", "smoke", "--device", "cuda:99"], ["cuda:99", "--device cpu"]),
-        (["run", "table1", "--edition", "smoke", "--device", "abacus"], ["abacus", "--device cpu"]),
+        (["run", "table1", "--edition", "smoke", "--device", "cuda:99"], ["cuda:99", "such as cpu"]),
+        (["run", "table1", "--edition", "smoke", "--device", "abacus"], ["abacus", "such as cpu"]),
         (["status", "--edition", "mnist"], ["mnist", "digits"]),
         (["status", "--seeds", "-1"], ["seeds", "-1"]),
         (["show", "table9"], ["table9", "table2"]),

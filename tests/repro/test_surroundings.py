@@ -161,4 +161,4 @@ def test_workers_are_as_many_as_the_quota_feeds(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
     monkeypatch.setattr(surroundings, "cpu_quota", lambda: quota)
-    assert processors() == engines.default_workers("cpu") == count
+    assert processors() == len(engines.places("cpu")) == count

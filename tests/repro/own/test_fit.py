@@ -269,7 +269,7 @@ def test_the_time_is_said_before_training_and_what_would_fit_into_an_hour(
     paces = iter([7200.0, 40 * 3600.0, 5400.0])  # the model itself, half as wide, a quarter
     monkeypatch.setattr(duration, "pace", lambda *a: next(paces) / passes)
     assert duration.forecast(model, splits, stages, torch.device("cpu"), 20) == [
-        "Training and testing will take about 120 min 0 s on this machine.",
+        "Training and testing will take about 2 h 0 min on this machine.",
         "An hour is enough for --model preact_resnet18_quarter --epochs 20 --fine-tune-epochs 13.",
     ]
     monkeypatch.undo()

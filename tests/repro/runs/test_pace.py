@@ -126,7 +126,7 @@ def test_spans_of_time() -> None:
 def test_runs_side_by_side_on_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two GPUs, one of them too small for two runs; as many as CUDA_VISIBLE_DEVICES lets torch count."""
     rooms = {"cuda:0": 80, "cuda:1": 12}
-    monkeypatch.setattr("frlcore.fitting.pick_device", lambda name: torch.device("cpu"))
+    monkeypatch.setattr("frlcore.device.pick_device", lambda name: torch.device("cpu"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
 
