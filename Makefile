@@ -19,6 +19,7 @@ book: $(READY)
 
 test: $(READY)
 	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/python -m mypy --no-error-summary
 	@$(ONE_THREAD) $(VENV)/bin/python -m pytest
 
 lab: $(READY)
@@ -28,7 +29,7 @@ lab: $(READY)
 
 # Removes what can be made again; runs and downloads in data/ stay.
 clean:
-	rm -rf _build $(VENV) frlcore.egg-info .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf _build $(VENV) frlcore.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage
 	find frlcore tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
 
 setup: $(READY)

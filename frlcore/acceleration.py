@@ -30,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frlcore.attacks import input_gradient
+from frlcore.attacks import Model, input_gradient
 from frlcore.frozen import Frozen, Plan, fold, foldable, freeze, run
 
 LOG = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def matrix_units() -> bool:
     return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
-def attack_copy(model: nn.Module | Accelerated, height: int, width: int) -> Frozen | nn.Module | FastCopy:
+def attack_copy(model: nn.Module | Accelerated, height: int, width: int) -> Model:
     """What the training attack attacks: a frozen copy of the network (`frozen.freeze`), a fast one if accelerated."""
     return model.attack_copy(height, width) if isinstance(model, Accelerated) else freeze(model, height, width)
 

@@ -122,14 +122,14 @@ def interval(errors: ArrayLike, n: ArrayLike, level: float = 0.95) -> tuple[np.n
     which treats the seeds as one and is therefore on the wide side. Clopper and Pearson (1934).
     """
     _check_level(level)
-    n, errors = np.asarray(n, dtype=float), np.asarray(errors, dtype=float)
-    if (errors < 0).any() or (errors > n + 1e-6).any():
+    wrong, of = np.asarray(errors, dtype=float), np.asarray(n, dtype=float)
+    if (wrong < 0).any() or (wrong > of + 1e-6).any():
         raise UserError("the number of errors must lie between 0 and the number of examples")
-    errors = np.minimum(errors, n)
+    wrong = np.minimum(wrong, of)
     tail = (1 - level) / 2
     with np.errstate(invalid="ignore"):  # the two closed ends have no beta quantile
-        low = np.where(errors > 0, betaincinv(errors, n - errors + 1, tail), 0.0)
-        high = np.where(errors < n, betaincinv(errors + 1, n - errors, 1 - tail), 1.0)
+        low = np.where(wrong > 0, betaincinv(wrong, of - wrong + 1, tail), 0.0)
+        high = np.where(wrong < of, betaincinv(wrong + 1, of - wrong, 1 - tail), 1.0)
     return low, high
 
 
@@ -257,7 +257,7 @@ def _examples(truth: np.ndarray, values: np.ndarray, statistic: str) -> int:
     if statistic.startswith("average"):
         return len(truth)
     errors = [(values[truth == c].mean(), -np.count_nonzero(truth == c)) for c in np.unique(truth)]
-    return -max(errors)[1]  # of equally bad classes the smallest
+    return int(-max(errors)[1])  # of equally bad classes the smallest
 
 
 def _check_level(level: float) -> None:

@@ -63,7 +63,7 @@ def outcomes(
     except torch.OutOfMemoryError as error:
         if batch_size == 1:
             raise UserError("the device's free memory does not suffice for one image; free some of it") from error
-    if generator is not None:
+    if generator is not None and before is not None:
         generator.set_state(before)
     return outcomes(
         model, split, scale=scale, attack=attack, generator=generator, batch_size=batch_size // 2,

@@ -43,7 +43,7 @@ def recipe(
     robust error of the worst class. The fine-tuning's learning rate is a tenth of `lr`; both fall to a tenth near the
     end of their stage. Raises UserError for a value that is not positive.
     """
-    shared = {"eps": eps, "step_size": eps / 4, "batch_size": batch_size}
+    shared: dict[str, Any] = {"eps": eps, "step_size": eps / 4, "batch_size": batch_size}
     drops = (round(0.8 * epochs), round(0.93 * epochs))
     return (
         Training("pgd", epochs, lr=lr, milestones=drops, **shared),
@@ -104,8 +104,7 @@ def fit(
     stages = dict(zip(STAGES, (warm_up, training), strict=True))
     check(splits, policy, [how for how in stages.values() if how])
     where, info = pick_device(device), splits.info
-    parts = (splits.train, splits.validation)
-    train, validation = (Split(*(t.to(where) for t in vars(part).values())) for part in parts)
+    train, validation = splits.train.to(where), splits.validation.to(where)
     model.to(where)
     _probe(model, validation, info)
     start, history = _weights(model), {}
@@ -113,10 +112,14 @@ def fit(
         if how is None:
             continue
         rule = copy.deepcopy(policy) if stage == STAGES[1] else Uniform(len(info.classes))
-        last = train_stage(
-            model, Splits(info, train, validation), how, rule, seed=seed, resume=(resume or {}).get(stage),
-            after_epoch=lambda checkpoint, stage=stage: bool(after_epoch(stage, checkpoint)),
-        )  # fmt: skip
+
+        def tell(checkpoint: Checkpoint, stage: str = stage) -> bool:
+            after_epoch(stage, checkpoint)
+            return False
+
+        parts = Splits(info, train, validation)
+        earlier = (resume or {}).get(stage)
+        last = train_stage(model, parts, how, rule, seed=seed, resume=earlier, after_epoch=tell)
         model.load_state_dict(last.selected)
         history[stage] = last.history
         if stage == STAGES[0]:

@@ -14,12 +14,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from frlcore.attacks import Model
 from frlcore.models import PreActBlock, PreActResNet
 
 DENSE_LIMIT = 2**17  # entries of a dense matrix (512 KiB): above it the convolution itself is faster
@@ -63,7 +64,7 @@ class Frozen:
         return run(self.plan, self.tensors, x)
 
 
-def freeze(model: nn.Module, height: int, width: int, dtype: torch.dtype | None = None) -> Frozen | nn.Module:
+def freeze(model: Model, height: int, width: int, dtype: torch.dtype | None = None) -> Model:
     """`model` in eval mode as a function `(N, C, height, width) -> logits` of the input alone.
 
     Later changes of the model's weights do not reach it. With a `dtype` its blocks compute in that precision; the stem
@@ -76,12 +77,14 @@ def freeze(model: nn.Module, height: int, width: int, dtype: torch.dtype | None 
         return Frozen(*fold(model, height, width, dtype))
 
 
-def fold(model: nn.Module, height: int, width: int, dtype: torch.dtype | None) -> tuple[Plan, list[Tensor]]:
+def fold(model: PreActResNet, height: int, width: int, dtype: torch.dtype | None) -> tuple[Plan, list[Tensor]]:
     """Plan and tensors of a frozen copy of a foldable network; call it where no gradient is asked for."""
     stem, tensors = _convolution(model.stem, height, width)
     height, width = stem.height, stem.width
-    blocks, inner = [], []
+    blocks: list[Block] = []
+    inner: list[Tensor] = []
     for block in model.blocks:
+        assert isinstance(block, PreActBlock)
         plan, parts = _block(block, height, width)
         height, width = plan.second.height, plan.second.width
         blocks.append(plan)
@@ -111,14 +114,16 @@ def run(plan: Plan, tensors: list[Tensor], x: Tensor) -> Tensor:
     return torch.addmm(bias, x.mean((1, 2), dtype=head.dtype), head)
 
 
-def foldable(model: nn.Module) -> bool:
+def foldable(model: Model) -> TypeGuard[PreActResNet]:
     """Whether `model` is a PreActResNet made of the layers that the folding below knows."""
-    if type(model) is not PreActResNet or any(type(block) is not PreActBlock for block in model.blocks):
+    if not isinstance(model, PreActResNet) or type(model) is not PreActResNet:  # a subclass may compute otherwise
+        return False
+    if any(type(block) is not PreActBlock for block in model.blocks):
         return False
     for m in model.modules():
         if isinstance(m, nn.Conv2d):
             plain = m.bias is None and m.groups == 1 and m.dilation == (1, 1) and m.padding_mode == "zeros"
-            square = all(pair[0] == pair[1] for pair in (m.kernel_size, m.stride, m.padding))  # type: ignore[index]
+            square = all(pair[0] == pair[1] for pair in (m.kernel_size, m.stride, m.padding))
             if not (plain and square):
                 return False
         elif isinstance(m, nn.BatchNorm2d):
@@ -132,41 +137,45 @@ def foldable(model: nn.Module) -> bool:
 def _block(block: PreActBlock, height: int, width: int) -> tuple[Block, list[Tensor]]:
     first, first_tensors = _convolution(block.conv1, height, width, then=block.bn2)
     second, second_tensors = _convolution(block.conv2, first.height, first.width)
-    shortcut, rest = None, []
+    shortcut: Layer | None = None
+    rest: list[Tensor] = []
     if block.shortcut is not None:
         shortcut, rest = _convolution(block.shortcut, height, width)
     return Block(first, second, shortcut), [*_scale_shift(block.bn1), *first_tensors, *second_tensors, *rest]
 
 
 def _scale_shift(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    assert bn.running_mean is not None and bn.running_var is not None  # see `foldable`
     scale = bn.weight.detach() * torch.rsqrt(bn.running_var + bn.eps)
     return scale, bn.bias.detach() - bn.running_mean * scale
 
 
 def _convolution(
-    conv: nn.Module, height: int, width: int, then: nn.BatchNorm2d | None = None
+    conv: nn.Conv2d, height: int, width: int, then: nn.BatchNorm2d | None = None
 ) -> tuple[Layer, list[Tensor]]:
     """How to compute `conv`, followed by `then` if given, and the tensors for it: the weight, and a shift or none."""
-    weight, shift = conv.weight.detach(), None  # (O, C, k, k)
+    weight = conv.weight.detach()  # (O, C, k, k)
+    shift: Tensor | None = None
     if then is not None:
         scale, shift = _scale_shift(then)
         weight = weight * scale.view(-1, 1, 1, 1)
-    k, stride, padding = conv.kernel_size[0], conv.stride[0], conv.padding[0]
-    out = [(size + 2 * padding - k) // stride + 1 for size in (height, width)]
+    k, stride, padding = conv.kernel_size[0], conv.stride[0], int(conv.padding[0])
+    tall, wide = [(size + 2 * padding - k) // stride + 1 for size in (height, width)]
     out_channels, channels = weight.shape[:2]
 
     if k == 1 and padding == 0 and shift is None:
-        return Layer("pointwise", stride, padding, *out, out_channels), [weight[:, :, 0, 0].t().clone()]
-    if height * width * channels * out[0] * out[1] * out_channels > DENSE_LIMIT:
+        return Layer("pointwise", stride, padding, tall, wide, out_channels), [weight[:, :, 0, 0].t().clone()]
+    if height * width * channels * tall * wide * out_channels > DENSE_LIMIT:
         weight = weight.clone(memory_format=torch.channels_last)
-        return Layer("convolution", stride, padding, *out, out_channels), [weight] if shift is None else [weight, shift]
+        layer = Layer("convolution", stride, padding, tall, wide, out_channels)
+        return layer, [weight] if shift is None else [weight, shift]
 
     find = _taps if torch.compiler.is_compiling() else _known_taps  # a compiler has no use for the cache, and warns
     taps = find(height, width, k, stride, padding).to(weight.device)  # (HW, H'W')
     kernel = torch.cat([weight.flatten(2), weight.new_zeros(out_channels, channels, 1)], 2).permute(2, 1, 0)
     matrix = kernel[taps].transpose(1, 2).reshape(height * width * channels, -1)  # (HW C, H'W' O)
-    bias = weight.new_zeros(matrix.shape[1]) if shift is None else shift.repeat(out[0] * out[1])
-    return Layer("dense", stride, padding, *out, out_channels), [matrix, bias]
+    bias = weight.new_zeros(matrix.shape[1]) if shift is None else shift.repeat(tall * wide)
+    return Layer("dense", stride, padding, tall, wide, out_channels), [matrix, bias]
 
 
 def _convolve(layer: Layer, parts: Iterator[Tensor], x: Tensor, norm_relu: bool = False) -> Tensor:

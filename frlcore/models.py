@@ -6,7 +6,7 @@ None normalises its input: radii stay in pixel units.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -25,7 +25,7 @@ class PreActBlock(nn.Module):
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.shortcut: nn.Module | None = None
+        self.shortcut: nn.Conv2d | None = None
         if stride != 1 or in_channels != channels:
             self.shortcut = nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False)
 
@@ -55,7 +55,7 @@ class PreActResNet(nn.Module):
     ) -> None:
         super().__init__()
         self.stem = nn.Conv2d(in_channels, stem, 3, padding=1, bias=False)
-        layers: list[nn.Module] = []
+        layers: list[PreActBlock] = []
         channels = stem
         for stage, width in enumerate(widths):
             for block in range(blocks):
@@ -117,7 +117,7 @@ def mlp(features: int, hidden: int, num_classes: int = 2) -> nn.Sequential:
     return nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, num_classes))
 
 
-IMAGE_MODELS = {
+IMAGE_MODELS: dict[str, Callable[[int, int], PreActResNet]] = {
     "preact_resnet18": preact_resnet18,
     "wrn28_10": wrn28_10,
     "preact_small": preact_small,

@@ -215,6 +215,7 @@ class FRL:
             twice = 1 if paper else 2
             self.state["phi_bndy"] = self._phi(self.state["phi_bndy"] + twice * rate * excess_bndy)
         if remargin and paper:
+            assert self.max_margin is not None  # not after __post_init__
             grown = self.state["log_margin"] + decay * self.alpha_margin * (errors.boundary - self.tau)  # Eq. 11
             self.state["log_margin"] = np.minimum(grown, np.log(self.max_margin))
         elif remargin:

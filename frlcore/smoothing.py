@@ -43,7 +43,8 @@ def predict(
     with eval_mode(model), torch.no_grad():
         counts = _counts(freeze(model, *x.shape[2:]), x, sigma, n, batch_size, generator)
     top = counts.topk(2)
-    certain = torch.from_numpy(leads(*top.values.cpu().numpy().T, alpha))
+    first, second = top.values.cpu().numpy().T
+    certain = torch.from_numpy(leads(first, second, alpha))
     return torch.where(certain.to(x.device), top.indices[:, 0], ABSTAIN)
 
 

@@ -100,7 +100,8 @@ def train(
     def attempt(count: int) -> None:  # the memory that a batch of `count` images takes
         smaller = Accelerated(model, compiler=None) if isinstance(network, Accelerated) else model
         x, y = to_float(splits.train.images[:count], splits.info.scale), splits.train.labels[:count]
-        batch_loss(smaller, x, y, training, *torch.ones(3, count, device=x.device), generator=None).backward()
+        ones = torch.ones(count, device=x.device)
+        batch_loss(smaller, x, y, training, ones, ones, ones, generator=None).backward()
 
     for epoch in range(state.epoch, training.epochs):
         errors = _validate(model, splits, training, state.epoch, seed)
@@ -183,6 +184,7 @@ def batch_loss(
     if training.objective == "natural":
         return mean(w_nat, F.cross_entropy(model(x), y, reduction="none"))
     if training.objective == "noise":
+        assert training.sigma is not None  # `Training` has seen to it
         noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
         return mean(w_nat, F.cross_entropy(model(x + training.sigma * noise), y, reduction="none"))
     longest = margin.max().expand_as(margin) if training.largest_step else margin

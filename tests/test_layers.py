@@ -16,7 +16,8 @@ HOUSE = """
 errors
 settings classwise device
 policies models data theory
-attacks frozen certificates
+attacks certificates
+frozen
 evaluate strong smoothing acceleration
 training
 fitting saving

@@ -204,7 +204,7 @@ def _words(counts: Counter[str]) -> str:
 def _originals(images: np.ndarray) -> np.ndarray:
     """For every picture where it stands first `(N,)`; its own position where no other is the same."""
     seen: dict[bytes, int] = {}
-    return np.array([seen.setdefault(sha256(np.ascontiguousarray(x)).digest(), i) for i, x in enumerate(images)])
+    return np.array([seen.setdefault(sha256(np.ascontiguousarray(x).data).digest(), i) for i, x in enumerate(images)])
 
 
 def _in_two_classes(original: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -105,7 +106,7 @@ def _own_test_set(facts: DataInfo, pixels: list[np.ndarray], labels: list[np.nda
     return assemble(facts, np.concatenate(pixels), np.concatenate(labels), parts)
 
 
-def _cifar10_problem(source: type, root: Path, download: bool, error: Exception) -> str:
+def _cifar10_problem(source: Any, root: Path, download: bool, error: Exception) -> str:
     """One line on why CIFAR-10 could not be read: what is missing or damaged, and what to do."""
     from torchvision.datasets.utils import check_integrity
 
@@ -120,7 +121,7 @@ def _cifar10_problem(source: type, root: Path, download: bool, error: Exception)
     return f"CIFAR-10: {_fault(bad, folder, download, error)}, {remedy}"
 
 
-def _svhn_problem(source: type, root: Path, download: bool, error: Exception) -> str:
+def _svhn_problem(source: Any, root: Path, download: bool, error: Exception) -> str:
     """One line on why SVHN could not be read: what is missing or damaged, and what to do."""
     from torchvision.datasets.utils import check_integrity
 

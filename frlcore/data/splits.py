@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from frlcore.errors import UserError
 from frlcore.settings import DataInfo
 
 
@@ -23,6 +24,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def to(self, device: torch.device) -> Split:
+        """The same examples on a device."""
+        return Split(*(t.to(device) for t in vars(self).values()))
+
 
 @dataclass(frozen=True)
 class Splits:
@@ -33,6 +38,12 @@ class Splits:
     validation: Split
     test: Split | None = None
 
+    def tested(self) -> Split:
+        """The test split; raises UserError where there is none."""
+        if self.test is None:
+            raise UserError(f"the data set {self.info.name} has no test split")
+        return self.test
+
 
 def digest(*arrays: np.ndarray) -> str:
     """sha256 over the bytes of uint8 arrays, one after the other."""
@@ -42,7 +53,9 @@ def digest(*arrays: np.ndarray) -> str:
     return sha.hexdigest()
 
 
-def assemble(facts: DataInfo, images: np.ndarray, labels: np.ndarray, parts: list[tuple[np.ndarray, ...]]) -> Splits:
+def assemble(
+    facts: DataInfo, images: np.ndarray, labels: np.ndarray, parts: Sequence[tuple[np.ndarray, ...]]
+) -> Splits:
     """Put together the (train, validation, test) positions of every class; images (N, C, H, W), labels (N,), uint8."""
     return Splits(facts, *(_split(images, labels, np.concatenate(part)) for part in zip(*parts, strict=True)))
 

@@ -55,7 +55,7 @@ def watched_output() -> Iterator[None]:
     if sys.stdout is None:  # closed before we began: Python and rich print nothing
         yield
         return
-    with redirect_stdout(_Output(sys.stdout)):  # type: ignore[type-var]
+    with redirect_stdout(_Output(sys.stdout)):
         try:
             yield
         finally:

@@ -9,14 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy import optimize
 
-from frlcore.theory.mixture import Array, normal_tail, optimal_z, per_class, require
+from frlcore.theory.mixture import Array, Numbers, normal_tail, optimal_z, per_class, require
 
 
 def linear_errors(
-    theta: ArrayLike, sigma: float, K: float, w: ArrayLike, b: ArrayLike, eps: float = 0.0
+    theta: Numbers, sigma: float, K: float, w: Numbers, b: Numbers, eps: float = 0.0
 ) -> tuple[Array, Array]:
     """Robust errors at `eps` of classes -1 and +1 under sign(<w, x> + b), for any w (Eq. 12, 13, 17).
 
@@ -31,7 +30,7 @@ def linear_errors(
 
 
 def best_linear(
-    theta: ArrayLike, sigma: float, K: float, eps: float = 0.0, *, starts: int = 8, seed: int = 0
+    theta: Numbers, sigma: float, K: float, eps: float = 0.0, *, starts: int = 8, seed: int = 0
 ) -> tuple[Array, float, float]:
     """Minimise the average robust error over w and b numerically, from random starts: (w with |w|_2 = 1, b, error).
 
@@ -51,7 +50,7 @@ def best_linear(
     return p[:-1] / length, float(p[-1] / length), error(p)
 
 
-def sample(theta: ArrayLike, sigma: float, K: float, n: int, *, seed: int) -> tuple[Array, Array]:
+def sample(theta: Numbers, sigma: float, K: float, n: int, *, seed: int) -> tuple[Array, Array]:
     """`n` examples of each class (Eq. 2, 19): x (2n, D) float, y (2n,) in {-1, +1}, class -1 first."""
     _spreads(sigma, K)
     theta = np.asarray(theta, float)
@@ -60,7 +59,7 @@ def sample(theta: ArrayLike, sigma: float, K: float, n: int, *, seed: int) -> tu
     return y[:, None] * theta + sigma * per_class(y, K, 1)[:, None] * noise, y
 
 
-def _spreads(sigma: ArrayLike, K: ArrayLike) -> None:
+def _spreads(sigma: Numbers, K: Numbers) -> None:
     require(np.isfinite(sigma) & (np.asarray(sigma) > 0), "sigma must be positive")
     require(np.isfinite(K) & (np.asarray(K) >= 1), "K must be 1 or more: class +1 is the wide one")
 
@@ -73,12 +72,12 @@ class FeatureMixture:
     field may be an array. Raises UserError for values outside these ranges.
     """
 
-    d: ArrayLike
-    eta: ArrayLike
-    m: ArrayLike
-    gamma: ArrayLike
-    sigma: ArrayLike
-    K: ArrayLike
+    d: Numbers
+    eta: Numbers
+    m: Numbers
+    gamma: Numbers
+    sigma: Numbers
+    K: Numbers
 
     def __post_init__(self) -> None:
         for name in ("d", "eta", "m", "gamma", "sigma", "K"):
@@ -88,7 +87,7 @@ class FeatureMixture:
         require((self.gamma >= 0) & (self.gamma < self.eta), "gamma must lie in [0, eta)")
         _spreads(self.sigma, self.K)
 
-    def weights(self, eps: ArrayLike = 0.0) -> tuple[Array, Array]:
+    def weights(self, eps: Numbers = 0.0) -> tuple[Array, Array]:
         """The optimal weight of a robust and of a non-robust coordinate: soft thresholding at `eps` in [0, eta).
 
         eps = 0 is f_nat with w = theta; gamma <= eps switches the non-robust features off.
@@ -97,29 +96,29 @@ class FeatureMixture:
         require((eps >= 0) & (eps < self.eta), "eps must lie in [0, eta)")
         return self.eta - eps, np.maximum(self.gamma - eps, 0.0)
 
-    def margin(self, eps: ArrayLike = 0.0) -> Array:
+    def margin(self, eps: Numbers = 0.0) -> Array:
         """r = |w|_2 / sigma at the optimal weights; the A (eps = 0) and B of Theorem 3 are 2 r / (K^2 - 1)."""
         robust, other = self.weights(eps)
         return np.sqrt(self.d * robust**2 + self.m * other**2) / self.sigma
 
-    def relief(self, eps: ArrayLike, radius: ArrayLike) -> Array:
+    def relief(self, eps: Numbers, radius: Numbers) -> Array:
         """By how many sigmas perturbations of `radius` move f_rob's score: radius |w|_1 / (|w|_2 sigma)."""
         robust, other = self.weights(eps)
         return radius * (self.d * robust + self.m * other) / (self.margin(eps) * self.sigma**2)
 
-    def z(self, eps: ArrayLike, y: ArrayLike) -> Array:
+    def z(self, eps: Numbers, y: Numbers) -> Array:
         """The z-score of the standard error of class `y` under the classifier trained with radius `eps` (A.3)."""
         return optimal_z(self.margin(eps), self.K, y) - self.relief(eps, eps) / per_class(y, self.K, 1)
 
-    def standard_error(self, eps: ArrayLike, y: ArrayLike, *, log: bool = False) -> Array:
+    def standard_error(self, eps: Numbers, y: Numbers, *, log: bool = False) -> Array:
         """Standard error of class `y` when trained with radius `eps` in [0, eta); eps = 0 is f_nat (A.3)."""
         return normal_tail(self.z(eps, y), log)
 
-    def robust_error(self, eps: ArrayLike, radius: ArrayLike, y: ArrayLike, *, log: bool = False) -> Array:
+    def robust_error(self, eps: Numbers, radius: Numbers, y: Numbers, *, log: bool = False) -> Array:
         """Robust error of class `y` at `radius` >= 0 when trained with radius `eps` in [0, eta)."""
         require(np.asarray(radius) >= 0, "a radius is not negative")
         return normal_tail(self.z(eps, y) + self.relief(eps, radius) / per_class(y, self.K, 1), log)
 
-    def gap(self, eps: ArrayLike) -> Array:
+    def gap(self, eps: Numbers) -> Array:
         """Standard error of class +1 minus that of class -1 when trained with radius `eps`; Eq. 20: it grows."""
         return self.standard_error(eps, 1) - self.standard_error(eps, -1)

@@ -25,7 +25,7 @@ def add_mathjax(html: Path) -> None:
     for file in package.files or []:
         if file.name == MATHJAX:
             (html / "_static" / "mathjax").mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(package.locate_file(file), html / "_static" / "mathjax" / MATHJAX)
+            shutil.copyfile(str(package.locate_file(file)), html / "_static" / "mathjax" / MATHJAX)
             return
     raise UserError(f"sphinx-mathjax-offline holds no {MATHJAX}: install the version of requirements.lock")
 

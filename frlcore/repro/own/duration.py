@@ -52,7 +52,7 @@ def forecast(
     model: nn.Module, splits: Splits, stages: Sequence[Training], device: torch.device, test_steps: int
 ) -> list[str]:
     """Lines for the user before training: the time it takes and, where that is long on a CPU, what is shorter."""
-    work = sum(stage.epochs * passes(stage, splits) for stage in stages) + 4 * test_steps * len(splits.test)
+    work = sum(stage.epochs * passes(stage, splits) for stage in stages) + 4 * test_steps * len(splits.tested())
     seconds = work * pace(model, splits, stages[0], device)
     lines = [f"Training and testing will take about {clock(seconds)} on this machine."]
     if device.type != "cpu" or seconds <= HOUR:

@@ -143,7 +143,7 @@ def fit_folder(job: Job, out: Path, *, device: str = "auto", console: Console) -
                 device=device, resume=resume, after_epoch=keep,
             )  # fmt: skip
         attack = Attack(eps, eps / 4, TEST_STEPS)
-        found = report.compare(fitted, splits.test, info=splits.info, attack=attack, seed=job.seed)
+        found = report.compare(fitted, splits.tested(), info=splits.info, attack=attack, seed=job.seed)
         save_model(out / OUTPUTS[0], model, name=job.model, info=splits.info, notes=job.settings())
         _report(found, job, splits, notes, fitted.selected_epoch, out, console)
     shutil.rmtree(out / STATE)
@@ -210,7 +210,7 @@ def _report(
 
 def _words(job: Job, splits: Splits, notes: list[str], epoch: int) -> dict[str, str]:
     """The settings as the report shows them."""
-    parts = f"{len(splits.train)} training, {len(splits.validation)} validation, {len(splits.test)} test"
+    parts = f"{len(splits.train)} training, {len(splits.validation)} validation, {len(splits.tested())} test"
     shown = {name.replace("_", " "): str(value) for name, value in job.settings().items()}
     return {
         "images": f"{parts}, RGB, {job.size} x {job.size} pixels; what is transparent lies over grey",

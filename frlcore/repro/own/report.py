@@ -102,7 +102,7 @@ class Comparison:
 def compare(fitted: Fitted, test: Split, *, info: DataInfo, attack: Attack, seed: int = 0) -> Comparison:
     """Attack the weights before and after the fine-tuning on test images that the training has not seen."""
     device = next(fitted.model.parameters()).device
-    there = Split(*(t.to(device) for t in vars(test).values()))
+    there = test.to(device)
     start = copy.deepcopy(fitted.model)
     start.load_state_dict(fitted.start)
     with arithmetic(device, tf32=False, benchmark=False):  # true float32 on a GPU, too

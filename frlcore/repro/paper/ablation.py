@@ -6,6 +6,7 @@ Every point is a fine-tuning of the same PGD model and differs from the control 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -106,7 +107,8 @@ def judge(found: Results, target: str, checkpoint: str = "last", verdict: str = 
     decided by a clear difference from 0. A claim that it does not is contradicted by a clear difference that way, and
     holds where the difference is clearly smaller than TOLERANCE. p-values are adjusted over all these tests (Holm).
     """
-    tests, rows = [], []
+    tests: list[tuple[Difference, Difference | None, int]] = []
+    rows: list[dict[str, Any]] = []
     for claim in CLAIMS:
         ratio, method = max(ratios(found, claim.group).items())
         sign = 1 if "rise" in claim.change else -1

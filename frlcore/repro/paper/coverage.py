@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -93,7 +94,8 @@ def missing(edition: str, store: Store | None = None) -> pd.DataFrame:
     with the machine that made it; NaN where there is no such record.
     Every run counts once, for the first plan that needs it; plans that add none to those before are named with them.
     """
-    store, seen, rows = store or default_store(), set[str](), {}
+    store, seen = store or default_store(), set[str]()
+    rows: dict[str, dict[str, Any]] = {}
     for name in [one for one in NAMES if one in plan.plans(edition)]:
         ed = plan.place(name, edition)
         left = {task.key: task for task in plan.runs(name, edition) if not store.done(task.key)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from frlcore.errors import UserError
 from frlcore.settings import Attack, Training
@@ -68,7 +69,7 @@ class Edition:
 
 def _smoke(edition: Edition) -> Edition:
     """The same with two epochs and two steps: does it all work?"""
-    tiny = {"epochs": 2, "milestones": (), "steps": 2, "validation_steps": 2}
+    tiny: dict[str, Any] = {"epochs": 2, "milestones": (), "steps": 2, "validation_steps": 2}
     return replace(
         edition,
         name=edition.name.replace("digits", "smoke"),
@@ -84,8 +85,8 @@ def _smoke(edition: Edition) -> Edition:
     )
 
 
-_LINF = {"eps": 0.3, "step_size": 0.075}
-_L2 = {"eps": 0.75, "step_size": 0.1875, "norm": "l2"}
+_LINF: dict[str, Any] = {"eps": 0.3, "step_size": 0.075}
+_L2: dict[str, Any] = {"eps": 0.75, "step_size": 0.1875, "norm": "l2"}
 DIGITS = Edition(
     name="digits",
     title="Handwritten digits",
@@ -127,8 +128,9 @@ _UNEVEN = replace(
 )  # fmt: skip
 
 
-_LINF8 = {"eps": 8 / 255, "step_size": 2 / 255}
-_LINF8_IN_5 = {"eps": 8 / 255, "step_size": 4 / 255, "steps": 5}  # of training and validation; the test has 20 of 2
+_LINF8: dict[str, Any] = {"eps": 8 / 255, "step_size": 2 / 255}
+# of training and validation; the test has 20 steps of 2 / 255
+_LINF8_IN_5: dict[str, Any] = {"eps": 8 / 255, "step_size": 4 / 255, "steps": 5}
 CIFAR10 = Edition(
     name="cifar10",
     title="CIFAR-10",
@@ -152,7 +154,7 @@ _SVHN = replace(
     classwise_table=6,
     variants={},
 )
-_CIFAR10_L2 = {"eps": 0.5, "step_size": 0.1, "norm": "l2"}
+_CIFAR10_L2: dict[str, Any] = {"eps": 0.5, "step_size": 0.1, "norm": "l2"}
 
 _DIGITS = (
     DIGITS,

@@ -92,8 +92,8 @@ def run(name: str, method: str, fold: int = 0, seed: int = 0) -> Task:
         how = ed.autoattack
         images = {"per_class": how.per_class} if how.per_class else {"every": how.every}
         return Check(trained, check, {"eps": ed.test.eps, "norm": ed.test.norm, **images, "queries": how.queries})
-    how = {name: value for name, value in asdict(ed.certification).items() if name != "folds"}
-    return Check(trained, check, {"sigma": trained.training.sigma, **how})
+    draws = {name: value for name, value in asdict(ed.certification).items() if name != "folds"}
+    return Check(trained, check, {"sigma": trained.training.sigma, **draws})
 
 
 def _run(ed: Edition, method: Method, target: str, fold: int, seed: int) -> Run:

@@ -19,6 +19,7 @@ from frlcore.classwise import ClassErrors, bootstrap, interval
 from frlcore.errors import UserError
 from frlcore.repro.paper import plan
 from frlcore.repro.paper import printed as paper
+from frlcore.repro.paper.editions import Edition
 from frlcore.repro.runs.store import Store, default_store
 from frlcore.repro.runs.task import Task
 
@@ -95,7 +96,7 @@ class Results:
 
     plan: str
     asked: str
-    edition: plan.Edition
+    edition: Edition
     records: dict[str, list[list[Record]]]
 
     @cached_property

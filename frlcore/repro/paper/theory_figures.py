@@ -70,7 +70,7 @@ def draw_toy(ax: Axes, data: Toy, natural: nn.Module, robust: nn.Module, *, show
     """The first `shown` samples of each class and the decision boundaries of a natural and a robust model (Fig. 2)."""
     for label, colour in ((0, EASY), (1, HARD)):
         points = data.x[data.y == label][:shown]
-        ax.scatter(*points.T, s=5, alpha=0.45, color=colour, linewidths=0)
+        ax.scatter(points[:, 0], points[:, 1], s=5, alpha=0.45, color=colour, linewidths=0)
     low, high = float(data.x.min()) - 0.5, float(data.x.max()) + 0.5
     axis = torch.linspace(low, high, 300)
     grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).reshape(-1, 2)

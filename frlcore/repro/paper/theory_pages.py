@@ -7,6 +7,7 @@ scripts, and in print, the drawing of the first frame stands.
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 from IPython.display import HTML
@@ -122,7 +123,7 @@ def explorer(mixture: GaussianMixture, *, ratio: float, eps: float, name: str = 
     data = {"eta": eta, "sd": sd, "low": low, "high": high, "K": ratios.tolist(), "eps": radii.tolist(), "frames": rows}
     natural, robust, wide = rows[i][0], rows[i][j], ratios[i] * sd
 
-    def x(u: float) -> float:
+    def x(u: Any) -> Any:  # a number, or an array of them
         return WIDTH * (u - low) / (high - low)
 
     def curve(mean: float, spread: float, start: float, stop: float) -> str:

@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from frlcore.classwise import holm
 from frlcore.repro.paper import ablation, claims, plan
@@ -198,13 +199,13 @@ def squares(judged: Judged) -> Figure:
         sections = list(frame.section.unique())
         for y, section in enumerate(sections):
             for x, row in enumerate(frame[frame.section == section].itertuples()):
-                ax.add_patch(plt.Rectangle((x, y - 0.42), 0.9, 0.84, fc=COLOURS[row.verdict], ec="#7F7F7F", lw=0.8))
+                ax.add_patch(Rectangle((x, y - 0.42), 0.9, 0.84, fc=COLOURS[row.verdict], ec="#7F7F7F", lw=0.8))
                 dark = row.verdict in ("reproduced", "not reproduced")
                 ax.text(x + 0.45, y, row.number, ha="center", va="center", color="white" if dark else "black")
         counts = frame.verdict.value_counts()
         for verdict in [word for word in VERDICTS if word in counts]:
             label = f"{verdict}: {counts[verdict]}"
-            ax.add_patch(plt.Rectangle((-9, -9), 1, 1, fc=COLOURS[verdict], ec="#7F7F7F", label=label))
+            ax.add_patch(Rectangle((-9, -9), 1, 1, fc=COLOURS[verdict], ec="#7F7F7F", label=label))
         ax.set(xlim=(-0.1, 19), ylim=(len(sections) - 0.4, -0.6), xticks=[], yticks=range(len(sections)),
                yticklabels=[one if one in ("Abstract", "ours") else f"Section {one}" for one in sections],
                title=plan.edition(name).title)  # fmt: skip

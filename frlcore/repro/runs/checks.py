@@ -31,21 +31,22 @@ def carry_out_check(
     settings = check.settings
     certifying = check.kind == "certify"
     size = max(1, -(-DRAWS // settings["n"])) if certifying else ATTACKED
-    order = _chosen(splits.test.labels.cpu(), settings)
+    test = splits.tested()
+    order = _chosen(test.labels.cpu(), settings)
     portions = order.split(size)
     parts = store.load_part(check.key)
     begin = int(parts.pop("portions", torch.tensor(0)))
     for number in range(begin, len(portions)):
-        index = portions[number].to(splits.test.images.device)
-        x = data.to_float(splits.test.images[index], splits.info.scale)
-        new = _certify(check, model, x, number) if certifying else _attack(check, model, x, splits.test.labels[index])
+        index = portions[number].to(test.images.device)
+        x = data.to_float(test.images[index], splits.info.scale)
+        new = _certify(check, model, x, number) if certifying else _attack(check, model, x, test.labels[index])
         parts = {name: torch.cat([parts[name], t]) if name in parts else t for name, t in new.items()}
         store.save_part(check.key, {**parts, "portions": torch.tensor(number + 1)})
         if after_step(100 * (number + 1) // len(portions)) and number + 1 < len(portions):
             return None
     found = {name: t.numpy() for name, t in parts.items()}
-    found["label"] = splits.test.labels[order].cpu().numpy().astype(np.uint8)
-    found["index"] = splits.test.index[order].cpu().numpy().astype(np.uint32)
+    found["label"] = test.labels[order].cpu().numpy().astype(np.uint8)
+    found["index"] = test.index[order].cpu().numpy().astype(np.uint32)
     return found
 
 

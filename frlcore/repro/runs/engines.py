@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
 
 from frlcore.errors import UserError
@@ -136,7 +137,7 @@ def places(device: str, workers: int | None = None) -> list[str]:
     return [gpu for nth in range(PER_GPU) for gpu in gpus if nth < max(1, rooms[gpu])]
 
 
-def _context() -> multiprocessing.context.BaseContext:
+def _context() -> SpawnContext | ForkServerContext:
     folder = socket_folder()
     if folder is None or "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
@@ -154,7 +155,7 @@ def _context() -> multiprocessing.context.BaseContext:
 
 
 def _start(
-    context: multiprocessing.context.BaseContext,
+    context: SpawnContext | ForkServerContext,
     run: Task,
     store: Store,
     threads: int,

@@ -280,7 +280,7 @@ def _tensor_digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
 
 def pack(values: np.ndarray) -> str:
     """An integer array as text: its type, a colon, base64."""
-    return f"{values.dtype.str}:{base64.b64encode(np.ascontiguousarray(values)).decode()}"
+    return f"{values.dtype.str}:{base64.b64encode(np.ascontiguousarray(values).data).decode()}"
 
 
 def unpack(text: str) -> np.ndarray:

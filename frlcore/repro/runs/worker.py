@@ -156,8 +156,9 @@ def _made(begin: float) -> dict[str, Any]:
 
 def _splits(run: Run, device: torch.device) -> data.Splits:
     splits = data.load(run.dataset, root=downloads(), fold=run.fold, folds=run.folds)
-    parts = (splits.train, splits.validation, splits.test)
-    return data.Splits(splits.info, *(data.Split(*(t.to(device) for t in vars(part).values())) for part in parts))
+    return data.Splits(
+        splits.info, splits.train.to(device), splits.validation.to(device), splits.tested().to(device)
+    )
 
 
 def _test(
@@ -168,11 +169,11 @@ def _test(
     generator = generator_for("test", run.seed, 0, device)
     with arithmetic(device, tf32=False, benchmark=False):  # true float32 on a GPU, too
         found = outcomes(
-            model, splits.test, scale=splits.info.scale, attack=run.test, generator=generator, last_iterate=True
+            model, splits.tested(), scale=splits.info.scale, attack=run.test, generator=generator, last_iterate=True
         )
     assert found.last is not None
     arrays = {"label": found.label, "clean": found.clean, "any": found.adversarial, "last": found.last}
-    arrays["index"] = splits.test.index.cpu().numpy().astype(np.uint32)
+    arrays["index"] = splits.tested().index.cpu().numpy().astype(np.uint32)
     return {name: pack(values) for name, values in arrays.items()}
 
 
