@@ -30,9 +30,10 @@ class DataInfo:
     scale: int  # the pixel value that means 1.0
     augment: str  # "none", "crop" or "crop_flip"
     digest: str  # sha256 over image bytes, then label bytes; or "md5:" and the md5 sums of the files
+    paper: bool = False  # whether the paper trains on it
 
 
-DATA = {
+DATA = {  # how each is read: `data.sources.LOADERS`
     "digits": DataInfo(
         name="digits",
         classes=tuple("0123456789"),
@@ -48,6 +49,7 @@ DATA = {
         scale=255,
         augment="crop_flip",
         digest="32e5966899bde482c0ef7d076bf69809b4b1488c806f657a814cfca4646ec493",
+        paper=True,
     ),
     # the md5 sums of train_32x32.mat and test_32x32.mat that torchvision 0.29 checks (datasets.SVHN.split_list)
     "svhn": DataInfo(
@@ -57,6 +59,7 @@ DATA = {
         scale=255,
         augment="crop",  # a mirrored digit is another shape, so no flip
         digest="md5:e26dedcc434d2e4c54c9b2d4a06d8373+eb5a983be6a315427106f1b164d9cef3",
+        paper=True,
     ),
     # a second data set of digits for what the paper shows on SVHN: its classes are as unequal in size as SVHN's
     "digits-uneven": DataInfo(
@@ -79,9 +82,16 @@ def info(name: str) -> DataInfo:
 
 @dataclass(frozen=True)
 class Attack:
-    """A PGD attack on the cross-entropy from a uniform start; radii are fractions of the pixel range (Sec. 5.1).
+    """A PGD attack on the cross-entropy from a uniform start.
 
-    Raises UserError for a radius, step size or number of steps that is not positive, and for an unknown norm.
+    Arguments:
+    - `eps`, `step_size`: radius and length of a step, fractions of the pixel range above 0
+    - `steps`: how many, 1 or more
+    - `norm`: "linf" or "l2"
+
+    Raises: UserError for a value out of these ranges.
+
+    Source: Eq. 1 and Sec. 5.1; Madry et al. (2018).
 
     >>> from frlcore import Attack
     >>> Attack(eps=8 / 255, step_size=2 / 255, steps=20).norm
@@ -104,9 +114,16 @@ class Attack:
 
 @dataclass(frozen=True)
 class Training:
-    """How to train: objective, schedule, training attack, and the attack of the validation (radii in [0, 1]; Sec. 5.1).
+    """How to train: objective, schedule, training attack, and the attack of the validation.
 
-    Raises UserError for an unknown objective, norm or selection, and for a value that is not positive.
+    Arguments:
+    - `objective`: "natural", "noise", "pgd" or "trades"; FRL is "trades" under an FRL policy
+    - `eps`, `step_size`, `sigma`: fractions of the pixel range; epochs, steps and `batch_size` are numbers of each
+    - the others: see beside them
+
+    Raises: UserError for an unknown objective, norm, selection or schedule, and for a value that is not positive.
+
+    Source: Algorithm 1, step 9, and Sec. 5.1; Zhang et al. (2019) for TRADES.
 
     >>> from frlcore import Training
     >>> Training("pgd", epochs=30, lr=0.1, milestones=(24, 28)).decay(24)

@@ -34,11 +34,7 @@ def load(
     fold that does not exist, and missing or damaged files. Sec. 5.1 and App. A.1.4.
     """
     facts = info(name)
-    if name not in sources.DOWNLOADED:
-        return sources.digits(facts, fold, folds, sources.SVHN_TEST if name == "digits-uneven" else None)
-    if fold != 0:
-        raise UserError(f"{name} comes with its own test set, so the only fold is 0, not {fold}")
-    return sources.DOWNLOADED[name](facts, Path(root), download)
+    return sources.LOADERS[name](facts, root=Path(root), fold=fold, folds=folds, download=download)
 
 
 def picture(path: str | Path, *, size: int) -> torch.Tensor:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -85,7 +85,34 @@ def svhn(facts: DataInfo, root: Path, download: bool) -> Splits:
     return _own_test_set(facts, pixels, [half.labels.astype(np.uint8) for half in halves])
 
 
-DOWNLOADED = {"cifar10": cifar10, "svhn": svhn}
+class Loader(Protocol):
+    """How a named data set is read: where downloads lie, and which of how many folds is the test split."""
+
+    def __call__(self, facts: DataInfo, *, root: Path, fold: int, folds: int, download: bool) -> Splits: ...
+
+
+def _in_folds(proportions: Sequence[int] | None = None) -> Loader:
+    def load(facts: DataInfo, *, root: Path, fold: int, folds: int, download: bool) -> Splits:
+        return digits(facts, fold, folds, proportions)
+
+    return load
+
+
+def _with_test_set(read: Callable[[DataInfo, Path, bool], Splits]) -> Loader:
+    def load(facts: DataInfo, *, root: Path, fold: int, folds: int, download: bool) -> Splits:
+        if fold != 0:
+            raise UserError(f"{facts.name} comes with its own test set, so the only fold is 0, not {fold}")
+        return read(facts, root, download)
+
+    return load
+
+
+LOADERS: dict[str, Loader] = {  # for every name in `settings.DATA`
+    "digits": _in_folds(),
+    "cifar10": _with_test_set(cifar10),
+    "svhn": _with_test_set(svhn),
+    "digits-uneven": _in_folds(SVHN_TEST),
+}
 
 
 def _checked(facts: DataInfo, *arrays: np.ndarray) -> None:

@@ -25,6 +25,10 @@ def parts(splits: data.Splits) -> tuple[data.Split, data.Split, data.Split]:
 # ---------------------------------------------------------------------------------------------------- named data sets
 
 
+def test_every_data_set_has_a_loader() -> None:
+    assert list(sources.LOADERS) == list(settings.DATA)
+
+
 def test_info_is_known_without_the_data_and_lists_the_names() -> None:
     digits, cifar10 = data.info("digits"), data.info("cifar10")
     assert (digits.shape, digits.scale, digits.augment, len(digits.classes)) == ((1, 8, 8), 16, "none", 10)
