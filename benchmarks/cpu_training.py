@@ -20,7 +20,7 @@ from cifar10_speed import HOW, INFO, Straightforward, name_of, pixels, seconds
 from torch import nn
 
 from frlcore import models, policies
-from frlcore.acceleration import Accelerated, in_words
+from frlcore.acceleration import Accelerated, arithmetic_in_words
 from frlcore.settings import Training
 from frlcore.training import train_epoch
 
@@ -67,7 +67,7 @@ def compare(network: str, task: str, loops: Sequence[str], *, rounds: int, batch
     for loop, (first, *rest) in times.items():
         ratios = [base / value for base, value in zip(times["float32"][1:], rest, strict=True)]
         rate = len(split.labels) / statistics.median(rest)
-        words = in_words(nets[loop]) if loop in nets else "float32"
+        words = arithmetic_in_words(nets[loop]) if loop in nets else "float32"
         rows.append(
             Row(network, task, loop, rate, statistics.median(ratios), min(ratios), max(ratios), first, words)
         )  # fmt: skip

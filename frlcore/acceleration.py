@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frlcore.attacks import Model, input_gradient
-from frlcore.frozen import Frozen, Plan, fold, foldable, freeze, run
+from frlcore.frozen import Frozen, Layout, fold, foldable, freeze, run
 
 LOG = logging.getLogger(__name__)
 LOW = torch.bfloat16
@@ -75,9 +75,9 @@ def attack_copy(model: nn.Module | Accelerated, height: int, width: int) -> Mode
     return model.attack_copy(height, width) if isinstance(model, Accelerated) else freeze(model, height, width)
 
 
-def in_words(model: nn.Module | Accelerated) -> str:
+def arithmetic_in_words(model: nn.Module | Accelerated) -> str:
     """The arithmetic that training has used so far, for a record: that which was chosen."""
-    return model.in_words() if isinstance(model, Accelerated) else PLAIN
+    return model.arithmetic_in_words() if isinstance(model, Accelerated) else PLAIN
 
 
 class Accelerated:
@@ -116,7 +116,7 @@ class Accelerated:
         if not foldable(self.model):
             return self.model
 
-        def folded(way: str) -> tuple[Plan, list[Tensor]]:
+        def folded(way: str) -> tuple[Layout, list[Tensor]]:
             return self._ways["freezing"].get(way, fold)(self.model, height, width, LOW)
 
         with torch.no_grad():
@@ -130,7 +130,7 @@ class Accelerated:
         def logits(way: str) -> Tensor:
             if way == PLAIN:
                 return freeze(self.model, *x.shape[2:])(x)
-            return self._ways["attack's clean target"][way](copy.plan, copy.tensors, x)
+            return self._ways["attack's clean target"][way](copy.layout, copy.tensors, x)
 
         key = ("attack", "target", *x.shape)
         way = self._sound("attack's clean target", key, lambda way: [logits(way)], lambda: [logits(PLAIN)])
@@ -142,7 +142,7 @@ class Accelerated:
         def gradient(way: str, target: Tensor) -> tuple[Tensor, Tensor]:
             if way == PLAIN:
                 return input_gradient(freeze(self.model, *x.shape[2:]), x, target)
-            return self._ways["training attack"][way](copy.plan, copy.tensors, x, target)
+            return self._ways["training attack"][way](copy.layout, copy.tensors, x, target)
 
         def steep(way: str) -> tuple[Tensor, Tensor]:
             with torch.no_grad():
@@ -154,7 +154,7 @@ class Accelerated:
         key = ("attack", *x.shape, target.dtype)
         return gradient(self._sound("training attack", key, steep, lambda: steep(PLAIN)), target)
 
-    def in_words(self) -> str:
+    def arithmetic_in_words(self) -> str:
         plain = "TF32" if self.device_type == "cuda" else PLAIN  # see device.arithmetic
         found = {part: {way for key, way in self.chosen.items() if key[0] == part} for part in ("forward", "attack")}
         if not set().union(*found.values()) - {PLAIN}:
@@ -243,18 +243,18 @@ def _logits(model: nn.Module, x: Tensor) -> Tensor:
         return model.head(features)
 
 
-def _gradient(plan: Plan, tensors: list[Tensor], x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def _gradient(layout: Layout, tensors: list[Tensor], x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """`attacks.input_gradient` of a frozen copy, written so that it compiles as one function."""
 
     def loss(x: Tensor) -> tuple[Tensor, Tensor]:
-        logits = run(plan, tensors, x)
+        logits = run(layout, tensors, x)
         return F.cross_entropy(logits, target, reduction="sum"), logits
 
     return torch.func.grad(loss, has_aux=True)(x)
 
 
-def _eager_gradient(plan: Plan, tensors: list[Tensor], x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    return input_gradient(partial(run, plan, tensors), x, target)
+def _eager_gradient(layout: Layout, tensors: list[Tensor], x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    return input_gradient(partial(run, layout, tensors), x, target)
 
 
 def _flat(tensors: list[Tensor] | tuple[Tensor | None, ...]) -> Tensor:

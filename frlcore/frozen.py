@@ -5,7 +5,7 @@ the one after a block's first convolution is folded into that convolution, and n
 On images of a few pixels a convolution is cheaper as one dense matrix product, which a BLAS runs near the
 processor's peak: the matrices are built once and used by all steps of the attack.
 
-A copy is a plan, which depends on the architecture alone, and a list of tensors: `run(plan, tensors, x)`. So code
+A copy is a layout, which depends on the architecture alone, and a list of tensors: `run(layout, tensors, x)`. So code
 compiled for one copy serves every later copy of the same architecture.
 """
 
@@ -45,7 +45,7 @@ class Block(NamedTuple):
     shortcut: Layer | None
 
 
-class Plan(NamedTuple):
+class Layout(NamedTuple):
     """What `run` does with the tensors of a copy."""
 
     stem: Layer
@@ -57,11 +57,11 @@ class Plan(NamedTuple):
 class Frozen:
     """A frozen network `(N, C, H, W) -> logits (N, classes)`."""
 
-    plan: Plan
+    layout: Layout
     tensors: list[Tensor]
 
     def __call__(self, x: Tensor) -> Tensor:
-        return run(self.plan, self.tensors, x)
+        return run(self.layout, self.tensors, x)
 
 
 def freeze(model: Model, height: int, width: int, dtype: torch.dtype | None = None) -> Model:
@@ -77,37 +77,37 @@ def freeze(model: Model, height: int, width: int, dtype: torch.dtype | None = No
         return Frozen(*fold(model, height, width, dtype))
 
 
-def fold(model: PreActResNet, height: int, width: int, dtype: torch.dtype | None) -> tuple[Plan, list[Tensor]]:
-    """Plan and tensors of a frozen copy of a foldable network; call it where no gradient is asked for."""
+def fold(model: PreActResNet, height: int, width: int, dtype: torch.dtype | None) -> tuple[Layout, list[Tensor]]:
+    """Layout and tensors of a frozen copy of a foldable network; call it where no gradient is asked for."""
     stem, tensors = _convolution(model.stem, height, width)
     height, width = stem.height, stem.width
     blocks: list[Block] = []
     inner: list[Tensor] = []
     for block in model.blocks:
         assert isinstance(block, PreActBlock)
-        plan, parts = _block(block, height, width)
-        height, width = plan.second.height, plan.second.width
-        blocks.append(plan)
+        folded, parts = _block(block, height, width)
+        height, width = folded.second.height, folded.second.width
+        blocks.append(folded)
         inner += parts
     if model.bn is not None:
         inner += _scale_shift(model.bn)
     tensors += [t.to(dtype or t.dtype) for t in inner]
     tensors += [model.head.weight.detach().t().clone(), model.head.bias.detach().clone()]
-    return Plan(stem, tuple(blocks), model.bn is not None), tensors
+    return Layout(stem, tuple(blocks), model.bn is not None), tensors
 
 
-def run(plan: Plan, tensors: list[Tensor], x: Tensor) -> Tensor:
-    """The logits `(N, classes)` of the frozen network that `plan` and `tensors` describe, at images `(N, C, H, W)`."""
+def run(layout: Layout, tensors: list[Tensor], x: Tensor) -> Tensor:
+    """The logits `(N, classes)` of the frozen network of `layout` and `tensors`, at images `(N, C, H, W)`."""
     parts = iter(tensors)
-    x = _convolve(plan.stem, parts, x.permute(0, 2, 3, 1))  # (N, H, W, C) from here on: channels-last as it lies
-    for block in plan.blocks:
+    x = _convolve(layout.stem, parts, x.permute(0, 2, 3, 1))  # (N, H, W, C) from here on: channels-last as it lies
+    for block in layout.blocks:
         scale, shift = next(parts), next(parts)
         x = x.to(scale.dtype)
         h = F.relu_(torch.addcmul(shift, x, scale))
         first = _convolve(block.first, parts, h, norm_relu=True)
         out = _convolve(block.second, parts, first)
         x = out + (x if block.shortcut is None else _convolve(block.shortcut, parts, h))
-    if plan.final_norm:
+    if layout.final_norm:
         scale, shift = next(parts), next(parts)
         x = F.relu_(torch.addcmul(shift, x, scale))
     head, bias = next(parts), next(parts)

@@ -34,7 +34,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frlcore.acceleration import Accelerated, accelerate, attack_copy, in_words
+from frlcore.acceleration import Accelerated, accelerate, arithmetic_in_words, attack_copy
 from frlcore.attacks import pgd
 from frlcore.classwise import ClassErrors
 from frlcore.data import Split, Splits, augment, to_float
@@ -117,7 +117,7 @@ def train(
             raise Diverged(loss, epoch + 1, training.lr)
         state.history[-1] |= {"loss": loss, "policy": _lists(policy.state), "settings": _lists(vars(settings))}
         state = _snapshot(model, optimizer, policy, state, epoch + 1)
-        state.arithmetic = list(dict.fromkeys([*earlier, in_words(network)]))
+        state.arithmetic = list(dict.fromkeys([*earlier, arithmetic_in_words(network)]))
         if after_epoch(replace(state, history=list(state.history))) and state.epoch < training.epochs:
             return state
     _note(state, _validate(model, splits, training, state.epoch, seed), model, training)

@@ -115,7 +115,7 @@ def test_the_fast_gradient_is_the_gradient(digits: tuple[nn.Module, Batch]) -> N
     full = freeze(model.double(), 8, 8)
     assert isinstance(full, Frozen)
     for target in (y, torch.rand(32, 10, generator=torch.Generator().manual_seed(2)).double().softmax(1)):
-        found = acceleration._gradient(full.plan, full.tensors, x.double(), target)
+        found = acceleration._gradient(full.layout, full.tensors, x.double(), target)
         for a, b in zip(found, input_gradient(full, x.double(), target), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
 
@@ -154,7 +154,7 @@ def test_compiled_for_real_it_agrees_with_eager_code() -> None:
     model = models.PreActResNet(stem=4, widths=(4,), blocks=1, num_classes=10)
     copy_ = freeze(model, 6, 6)
     assert isinstance(copy_, Frozen)
-    found = acceleration.compile_once(acceleration._gradient)(copy_.plan, copy_.tensors, x, y)
+    found = acceleration.compile_once(acceleration._gradient)(copy_.layout, copy_.tensors, x, y)
     for a, b in zip(found, input_gradient(copy_, x, y), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
 
@@ -327,10 +327,10 @@ def test_the_head_answers_in_float32(digits: tuple[nn.Module, Batch]) -> None:
 
 def test_the_arithmetic_is_told_as_it_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     fast = Accelerated(quarter(), compiler=None)
-    assert fast.in_words() == "float32"
+    assert fast.arithmetic_in_words() == "float32"
     fast.chosen |= {("forward", 8): "float32", ("attack", "freezing", 32, 32): "float32"}
-    assert fast.in_words() == "float32"
+    assert fast.arithmetic_in_words() == "float32"
     fast.chosen |= {("forward", 8): "compiled", ("attack", 8): "compiled", ("attack", 4): "float32"}
-    assert fast.in_words() == "bfloat16 (forward compiled, attack compiled/float32)"
+    assert fast.arithmetic_in_words() == "bfloat16 (forward compiled, attack compiled/float32)"
     monkeypatch.setattr(fast, "device_type", "cuda")
-    assert fast.in_words() == "bfloat16 (forward compiled, attack compiled/TF32)"
+    assert fast.arithmetic_in_words() == "bfloat16 (forward compiled, attack compiled/TF32)"

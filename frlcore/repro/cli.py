@@ -116,11 +116,11 @@ def show(
     from frlcore.repro.paper import records, tables
 
     checkout("frl show")
-    found = records.results(plan, edition)
-    frame = records.tidy(found, checkpoint, verdict)
+    found = records.results(plan, edition, checkpoint=checkpoint, broken=verdict)
+    frame = records.tidy(found)
     by_class = plan in plans.BY_CLASS and found.present
     out.print((tables.terminal_classwise if by_class else tables.terminal)(found, frame))
-    out.print(f"Weights {records.CHECKPOINTS[checkpoint]}; broken: {records.VERDICTS[verdict]}.", soft_wrap=True)
+    out.print(f"Weights {records.CHECKPOINTS[checkpoint]}; broken: {records.BROKEN[verdict]}.", soft_wrap=True)
     if found.missing:
         out.print(f"Missing runs are made by: {found.command}", soft_wrap=True)
     if csv:

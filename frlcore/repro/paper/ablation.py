@@ -15,8 +15,7 @@ from frlcore.classwise import Difference, bootstrap, holm, interval, paired_boot
 from frlcore.errors import UserError
 from frlcore.repro.paper import claims, plan
 from frlcore.repro.paper.methods import names
-from frlcore.repro.paper.records import KINDS, Results, results
-from frlcore.repro.paper.tables import DRAWS
+from frlcore.repro.paper.records import DRAWS, KINDS, Results, results
 from frlcore.repro.runs.store import Store
 
 GROUPS = ("weight", "margin")
@@ -26,7 +25,7 @@ CLEAR = 0.05
 
 
 @dataclass(frozen=True)
-class Claim:
+class Effect:
     """What Section 5.3 says about one error of the class at a group's largest ratio, against the control.
 
     `change` is "falls", "rises", "does not rise" or "does not fall".
@@ -37,23 +36,26 @@ class Claim:
     change: str
 
 
-CLAIMS = (
-    Claim("weight", "boundary", "falls"),
-    Claim("weight", "standard", "rises"),
-    Claim("weight", "robust", "does not fall"),
-    Claim("margin", "boundary", "falls"),
-    Claim("margin", "robust", "falls"),
-    Claim("margin", "standard", "does not rise"),
+EFFECTS = (
+    Effect("weight", "boundary", "falls"),
+    Effect("weight", "standard", "rises"),
+    Effect("weight", "robust", "does not fall"),
+    Effect("margin", "boundary", "falls"),
+    Effect("margin", "robust", "falls"),
+    Effect("margin", "standard", "does not rise"),
 )
 
 
-def gather(edition: str, target: str = "", store: Store | None = None) -> tuple[Results, str]:
+def gather(
+    edition: str, target: str = "", store: Store | None = None, *, broken: str = "any"
+) -> tuple[Results, str]:
     """The runs of Figure 3 and the class they are about, the edition's own where none is named.
 
     Raises UserError for a class that the data set does not have.
     """
     own = plan.edition(edition).ablation_class
-    return results("figure3" if target in ("", own) else f"figure3:{target}", edition, store), target or own
+    name = "figure3" if target in ("", own) else f"figure3:{target}"
+    return results(name, edition, store, broken=broken), target or own
 
 
 def ratios(found: Results, group: str) -> dict[float, str]:
@@ -67,7 +69,7 @@ def ratios(found: Results, group: str) -> dict[float, str]:
     }
 
 
-def numbers(found: Results, target: str, checkpoint: str = "last", verdict: str = "any") -> pd.DataFrame:
+def numbers(found: Results, target: str) -> pd.DataFrame:
     """Errors of the class in percent with 95% intervals, and the average robust error of all other classes.
 
     One row per group, ratio and error; the control is the first of both groups. Intervals of the class are exact,
@@ -77,8 +79,8 @@ def numbers(found: Results, target: str, checkpoint: str = "last", verdict: str 
     others = found.labels != index
     for group in GROUPS:
         for ratio, method in ratios(found, group).items():
-            errors = found.errors(method, checkpoint, verdict)
-            wrong = found.wrong(method, "robust", checkpoint, verdict)[:, others]
+            errors = found.errors(method)
+            wrong = found.wrong(method, "robust")[:, others]
             spread = bootstrap(found.labels[others], wrong, "average")
             cells = [(OTHERS, np.delete(errors.robust, index).mean(), *spread)]
             for kind in reversed(KINDS):
@@ -100,8 +102,8 @@ def shown(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).T.rename_axis("Run")
 
 
-def judge(found: Results, target: str, checkpoint: str = "last", verdict: str = "any") -> pd.DataFrame:
-    """Each claim of Section 5.3 with our difference in points, its 95% interval, adjusted p-value and verdict.
+def effects(found: Results, target: str) -> pd.DataFrame:
+    """Each claim of Section 5.3 with our difference in points, its 95% interval, adjusted p-value and outcome.
 
     Paired bootstrap over the images of the class, largest ratio minus control. A claim that an error falls or rises is
     decided by a clear difference from 0. A claim that it does not is contradicted by a clear difference that way, and
@@ -109,10 +111,10 @@ def judge(found: Results, target: str, checkpoint: str = "last", verdict: str = 
     """
     tests: list[tuple[Difference, Difference | None, int]] = []
     rows: list[dict[str, Any]] = []
-    for claim in CLAIMS:
+    for claim in EFFECTS:
         ratio, method = max(ratios(found, claim.group).items())
         sign = 1 if "rise" in claim.change else -1
-        asked = (found, target, method, claim.error, checkpoint, verdict)
+        asked = (found, target, method, claim.error)
         change, beyond = _change(*asked), None
         if claim.change.startswith("does not"):
             beyond = _change(*asked, beyond=sign * TOLERANCE / 100)
@@ -130,7 +132,7 @@ def judge(found: Results, target: str, checkpoint: str = "last", verdict: str = 
     return pd.DataFrame(rows)
 
 
-def trend(found: Results, target: str, checkpoint: str = "last", verdict: str = "any") -> pd.DataFrame:
+def trend(found: Results, target: str) -> pd.DataFrame:
     """Slope of each error of the class over all ratios, in points per unit of ratio (least squares), by group.
 
     Intervals and p-values by bootstrap over the images of the class; p-values adjusted over the six slopes (Holm).
@@ -141,7 +143,7 @@ def trend(found: Results, target: str, checkpoint: str = "last", verdict: str = 
         x = np.array(list(methods)) - np.mean(list(methods))
         shared = found.seeds(*methods.values())
         for kind in KINDS:
-            wrong = [found.wrong(m, kind, checkpoint, verdict)[:shared, mine] for m in methods.values()]
+            wrong = [found.wrong(m, kind)[:shared, mine] for m in methods.values()]
             slopes = np.tensordot(x / (x**2).sum(), np.stack(wrong).astype(float), 1).round(12)  # (S, n): one an image
             change = paired_bootstrap(found.labels[mine], slopes, np.zeros_like(slopes), "average", draws=DRAWS)
             rows.append({"group": group, "error": kind, "slope": 100 * change.difference, "low": 100 * change.low,
@@ -152,7 +154,7 @@ def trend(found: Results, target: str, checkpoint: str = "last", verdict: str = 
 
 
 def shown_tests(frame: pd.DataFrame, value: str) -> pd.DataFrame:
-    """`judge` or `trend` for a page: numbers in column `value` with their intervals, and p-values as text."""
+    """`effects` or `trend` for a page: numbers in column `value` with their intervals, and p-values as text."""
     number = [f"{row[value]:+.1f}<small><br>[{row['low']:+.1f}, {row['high']:+.1f}]</small>"
               for row in frame.to_dict("records")]  # fmt: skip
     texts = frame.assign(**{value: number, "p": [f"{p:.2g}" for p in frame["p"]]})
@@ -160,19 +162,19 @@ def shown_tests(frame: pd.DataFrame, value: str) -> pd.DataFrame:
     return texts.rename(columns=lambda head: "p (Holm)" if head == "p" else head.capitalize())
 
 
-def in_words(judged: pd.DataFrame) -> str:
-    """Whether the two halves of the paper's claim hold on these runs, in words that follow from `judge`."""
+def effects_in_words(judged: pd.DataFrame) -> str:
+    """Whether the two halves of the paper's claim hold on these runs, in words that follow from `effects`."""
     halves = []
     for group, text in (
         ("weight", "Upweighting trades boundary against standard error without making the class more robust"),
         ("margin", "Enlarging the margin makes it more robust at no such price"),
     ):
-        verdicts = judged.verdict[[claim.group == group for claim in CLAIMS]].tolist()
+        verdicts = judged.verdict[[claim.group == group for claim in EFFECTS]].tolist()
         fate = "holds here" if set(verdicts) == {"holds"} else "cannot be decided here"
         if "contradicted" in verdicts:
             fate = "is contradicted here in " + ("one part" if verdicts.count("contradicted") == 1 else "several parts")
         halves.append(f"“{text}” {fate}.")
-    return " ".join([*halves, claims.in_words(judged)])
+    return " ".join([*halves, claims.tests_in_words(judged)])
 
 
 def others_in_words(frame: pd.DataFrame) -> str:
@@ -209,10 +211,8 @@ def _index(found: Results, target: str) -> int:
     return found.classes.index(target)
 
 
-def _change(
-    found: Results, target: str, method: str, kind: str, checkpoint: str, verdict: str, beyond: float = 0.0
-) -> Difference:
+def _change(found: Results, target: str, method: str, kind: str, beyond: float = 0.0) -> Difference:
     """Method minus control, minus `beyond`, on the images of the class and the seeds that both have."""
     mine, shared = found.labels == _index(found, target), found.seeds(method, "control")
-    a, b = (found.wrong(m, kind, checkpoint, verdict)[:shared, mine] for m in (method, "control"))
+    a, b = (found.wrong(m, kind)[:shared, mine] for m in (method, "control"))
     return paired_bootstrap(found.labels[mine], a - beyond, b, "average", draws=DRAWS)

@@ -11,8 +11,7 @@ from frlcore.classwise import Difference, paired_bootstrap
 from frlcore.errors import UserError
 from frlcore.repro.paper import plan
 from frlcore.repro.paper.methods import names
-from frlcore.repro.paper.records import KINDS, Results, results
-from frlcore.repro.paper.tables import DRAWS
+from frlcore.repro.paper.records import DRAWS, KINDS, Results, results
 from frlcore.repro.runs.store import Store
 
 # Differences between classes, and by which error of which training validation ranks the classes for them
@@ -78,10 +77,8 @@ SECTION_5 = [
 ]  # fmt: skip
 
 
-def judge(
-    found: Results, claims: list[Claim], checkpoint: str = "last", verdict: str = "any", store: Store | None = None
-) -> pd.DataFrame:
-    """Each claim with our difference (percentage points), its 95% interval, p-value and a verdict.
+def compare(found: Results, claims: list[Claim], store: Store | None = None) -> pd.DataFrame:
+    """Each claim with our difference (percentage points), its 95% interval, p-value and outcome (column `verdict`).
 
     "holds" when the whole interval lies on the claimed side of the threshold, "contradicted" when it lies on the other,
     else "cannot tell at this resolution". Claims about methods that were not run are "not yet run". The intervals and
@@ -95,7 +92,7 @@ def judge(
             rows.append(row | {"verdict": "not yet run"})
             continue
         threshold = claim.beyond if claim.direction == "higher" else -claim.beyond
-        change = _compare(found, claim, checkpoint, verdict, sides, threshold / 100)
+        change = _difference(found, claim, sides, threshold / 100)
         sign = 1 if claim.direction == "higher" else -1
         low, high = sorted(sign * bound for bound in (change.low, change.high))
         word = "holds" if low > 0 else "contradicted" if high < 0 else "cannot tell at this resolution"
@@ -135,25 +132,24 @@ def _sides(found: Results, claim: Claim, store: Store | None) -> np.ndarray | No
     return np.array([(c in hard) / len(hard) - (c in easy) / len(easy) for c in found.classes])
 
 
-def _compare(
-    found: Results, claim: Claim, checkpoint: str, verdict: str, sides: np.ndarray, threshold: float
-) -> Difference:
+def _difference(found: Results, claim: Claim, sides: np.ndarray, threshold: float) -> Difference:
     """The statistic of `first` minus that of `second`, minus the threshold (fractions), on the seeds both have."""
     shared = found.seeds(*(method for method in (claim.first, claim.second) if method))
-    a = _wrong(found, claim.first, claim.error, checkpoint, verdict)[:shared].astype(float)
+    a = _wrong(found, claim.first, claim.error)[:shared].astype(float)
     b = np.zeros_like(a)
     if claim.second:
-        b = _wrong(found, claim.second, claim.error, checkpoint, verdict)[:shared].astype(float)
+        b = _wrong(found, claim.second, claim.error)[:shared].astype(float)
     if claim.statistic not in CONTRASTS:
         return paired_bootstrap(found.labels, a - threshold, b, claim.statistic, draws=DRAWS)
     weight = len(sides) * sides[found.labels]  # a contrast is the average over classes of weighted errors
     return paired_bootstrap(found.labels, weight * a - threshold, weight * b, "average", draws=DRAWS)
 
 
-def _wrong(found: Results, method: str, error: str, checkpoint: str, verdict: str) -> np.ndarray:
+def _wrong(found: Results, method: str, error: str) -> np.ndarray:
     """Which examples count as an error, `(S, N) bool`; checks are made of the last weights alone."""
     if error in KINDS:
-        return found.wrong(method, error, checkpoint, verdict)
+        return found.wrong(method, error)
+    found = found.under()
     if error == "autoattack":
         return found.predictions(method, error) != found.labels
     radius = float(error.removeprefix("certified "))
@@ -161,7 +157,7 @@ def _wrong(found: Results, method: str, error: str, checkpoint: str, verdict: st
     return (found.predictions(method, "certified") != found.labels) | beyond_reach
 
 
-def in_words(judged: pd.DataFrame) -> str:
+def tests_in_words(judged: pd.DataFrame) -> str:
     """How many claims fared how, the paper's and ours apart, and which are contradicted, as a Markdown paragraph."""
     parts = []
     mine = judged.section == "ours"

@@ -12,6 +12,7 @@ from frlcore.repro.paper import plan
 from frlcore.repro.runs.pace import recorded
 from frlcore.repro.runs.store import Store, default_store
 from frlcore.repro.runs.task import Task
+from frlcore.settings import info
 
 THEORY = "theory"
 
@@ -68,7 +69,7 @@ def is_open(page: str, edition: str, store: Store | None = None) -> bool:
 
     The page `MISSING` is open as long as another one is not.
     """
-    if plan.edition(edition).dataset.startswith("digits"):
+    if not info(plan.edition(edition).dataset).paper:
         return page != MISSING
     if page == MISSING:
         return not all(is_open(one, edition, store) for one in OPENED_BY if _opened_by(one, edition))
@@ -148,7 +149,7 @@ def shown(counted: pd.DataFrame, parts: Mapping[str, str], items: Iterable[Item]
     return pd.DataFrame(rows)
 
 
-def in_words(counted: pd.DataFrame) -> str:
+def counts_in_words(counted: pd.DataFrame) -> str:
     """How many items each edition has complete, begun and not at all, and where they are made, as a Markdown list."""
     lines = []
     for edition, part in counted[counted.needed > 0].groupby("edition", sort=False):

@@ -28,19 +28,17 @@ def style() -> None:
     mpl.rcParams.update(RC)
 
 
-def classwise(
-    found: Results, methods: tuple[str, ...] = ("natural", "pgd", "trades-6"), verdict: str = "any"
-) -> Figure:
+def classwise(found: Results, methods: tuple[str, ...] = ("natural", "pgd", "trades-6")) -> Figure:
     """Figure 1: standard and robust error of every class, Clopper-Pearson 95% intervals, one panel per method.
 
     The grey bar between the two marks is the boundary error; dotted lines are the averages over the classes.
     """
     methods = tuple(method for method in methods if method in found.present)
-    order = np.argsort(found.errors(methods[-1] if "pgd" not in methods else "pgd", verdict=verdict).robust)
+    order = np.argsort(found.errors(methods[-1] if "pgd" not in methods else "pgd").robust)
     fig, axes = plt.subplots(1, len(methods), figsize=(3.1 * len(methods), 3.6), sharey=True, squeeze=False)
     y = np.arange(len(order))
     for ax, method in zip(axes[0], methods, strict=True):
-        errors = found.errors(method, verdict=verdict)
+        errors = found.errors(method)
         ax.hlines(y, 100 * errors.standard[order], 100 * errors.robust[order], color="#DDDDDD", lw=5, zorder=1)
         for kind, color, marker in (("standard", BLUE, "o"), ("robust", VERMILLION, "D")):
             values = getattr(errors, kind)
@@ -72,7 +70,7 @@ def overview(found: Results) -> Figure:
     return _closed(fig)
 
 
-def worst_classes(found: Results, verdict: str = "any") -> Figure:
+def worst_classes(found: Results) -> Figure:
     """Worst-class standard, boundary and robust error of every method (filled, ours, 95%) beside the paper (hollow)."""
     methods = [m for m in found.present if plan.METHODS[m].settings.get("tau") != 0.07][::-1]
     kinds = {"standard": BLUE, "boundary": ORANGE, "robust": VERMILLION}
@@ -80,27 +78,27 @@ def worst_classes(found: Results, verdict: str = "any") -> Figure:
     printed = paper.table(found.edition.fairness_table or 2)
     for ax, (kind, color) in zip(axes, kinds.items(), strict=True):
         for y, method in enumerate(methods):
-            value = 100 * found.errors(method, verdict=verdict).worst(kind)[1]
-            low, high = (100 * v for v in bootstrap(found.labels, found.wrong(method, kind, verdict=verdict)))
+            value = 100 * found.errors(method).worst(kind)[1]
+            low, high = (100 * v for v in bootstrap(found.labels, found.wrong(method, kind)))
             ax.hlines(y, low, high, color=color, lw=1.5)
             ax.plot(value, y, "o", color=color)
             column = {"standard": "Worst Std.", "boundary": "Worst Bndy.", "robust": "Worst Rob."}[kind]
             theirs = printed.value[(printed.method == plan.label(method)) & (printed.column == column)]
             ax.plot(theirs, [y] * len(theirs), "o", mfc="none", mec=GREY, ms=6)
         if "pgd" in methods:
-            ax.axvline(100 * found.errors("pgd", verdict=verdict).worst(kind)[1], color=color, ls=":", lw=1, zorder=0)
+            ax.axvline(100 * found.errors("pgd").worst(kind)[1], color=color, ls=":", lw=1, zorder=0)
         ax.set(title=f"worst {kind} error", xlabel="%", yticks=range(len(methods)))
         ax.grid(axis="y", color="#EEEEEE", zorder=-1)
     axes[0].set_yticklabels([plan.label(m) for m in methods])
     return _closed(fig)
 
 
-def confusion(found: Results, methods: tuple[str, ...], verdict: str = "any") -> Figure:
+def confusion(found: Results, methods: tuple[str, ...]) -> Figure:
     """What the images of each class are taken for under attack, in percent of the class (an addition to the paper)."""
     fig, axes = plt.subplots(1, len(methods), figsize=(4.6 * len(methods), 4.2), sharey=True, squeeze=False)
     for ax, method in zip(axes[0], methods, strict=True):
         table = np.zeros((len(found.classes), len(found.classes)))
-        for row in found.predictions(method, verdict):
+        for row in found.predictions(method, found.broken):
             np.add.at(table, (found.labels, row), 1)
         share = 100 * table / table.sum(axis=1, keepdims=True)
         sns.heatmap(share, ax=ax, vmin=0, vmax=100, cmap="Blues", square=True, cbar=False, annot=True, fmt=".0f",

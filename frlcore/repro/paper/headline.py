@@ -11,6 +11,7 @@ from frlcore.repro.paper import claims, plan, tables
 from frlcore.repro.paper.claims import FAIR, Claim
 from frlcore.repro.paper.records import STATISTICS, Results, results
 from frlcore.repro.runs.store import Store
+from frlcore.settings import info
 
 PLAN = "overview"
 COMPARED = ("pgd", "control")  # without these two there is nothing to hold a fair method against
@@ -32,8 +33,8 @@ def leading(editions: Iterable[str], store: Store | None = None) -> str:
 
 
 def small(edition: str) -> bool:
-    """Whether an edition is trained in minutes where the book is made."""
-    return plan.edition(edition).dataset.startswith("digits")
+    """Whether an edition is trained in minutes where the book is made: what is not the paper's data is that small."""
+    return not info(plan.edition(edition).dataset).paper
 
 
 def fairness(found: Results) -> pd.DataFrame:
@@ -46,7 +47,7 @@ def fairness(found: Results) -> pd.DataFrame:
 def sentences(found: Results) -> list[str]:
     """What the records say to the paper's two main claims: that training is unequal, and that FRL mends it.
 
-    Needs PGD training; what is said of a fair method needs the control, too. The verdicts are those of `claims.judge`.
+    Needs PGD training; what is said of a fair method needs the control, too. Outcomes are those of `claims.compare`.
     """
     said = [_disparity(found)]
     fair = next((method for method in FAIR[::-1] if method in found.present), None)
@@ -63,7 +64,7 @@ def _disparity(found: Results) -> str:
     if "natural" not in found.present:
         return f"{said}."
     tests = [Claim("", "", "pgd", "natural", "gap", kind, "higher") for kind in KINDS]
-    standard, robust = claims.judge(found, tests).to_dict("records")
+    standard, robust = claims.compare(found, tests).to_dict("records")
     agrees = standard["verdict"] == robust["verdict"] == "holds"
     theirs = ", as in the paper" if agrees else " (in the paper both grow)"
     return (
@@ -75,7 +76,7 @@ def _disparity(found: Results) -> str:
 def _remedy(found: Results, fair: str) -> str:
     tests = [Claim("", "", fair, other, "worst", "robust") for other in COMPARED]
     tests.append(Claim("", "", fair, "pgd", "average", "robust"))
-    pgd, control, average = claims.judge(found, tests).to_dict("records")
+    pgd, control, average = claims.compare(found, tests).to_dict("records")
     return (
         f"{plan.label(fair)} moves the worst class's robust error by {_points(pgd)} against PGD training, "
         f"{REMEDY.get(pgd['verdict'], OPEN)}, and by {_points(control)} against the same fine-tuning without it (the "

@@ -8,7 +8,7 @@ every example of the data set is tested once a seed; seeds are averaged. Errors 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -26,7 +26,8 @@ from frlcore.repro.runs.task import Task
 KINDS = ("standard", "boundary", "robust")
 STATISTICS = ("average", "worst")
 UNEQUAL = 1.2  # from this ratio of the largest class to the smallest on, `tidy` also averages over images
-VERDICTS = {"any": "wrong at any point of the attack's path", "last": "wrong at the attack's last point"}
+DRAWS = 10_000  # of a test: its smallest p-value, 2 / DRAWS, must survive a correction for some sixty comparisons
+BROKEN = {"any": "wrong at any point of the attack's path", "last": "wrong at the attack's last point"}
 CHECKPOINTS = {"last": "after the last epoch", "selected": "chosen on validation"}
 PAPER_COLUMN = {("average", "standard"): "Avg. Std.", ("worst", "standard"): "Worst Std.",
                 ("average", "boundary"): "Avg. Bndy.", ("worst", "boundary"): "Worst Bndy.",
@@ -42,10 +43,19 @@ class Record:
     provenance: dict[str, Any]
 
 
-def results(plan_name: str, edition: str = "digits", store: Store | None = None) -> Results:
+def results(
+    plan_name: str,
+    edition: str = "digits",
+    store: Store | None = None,
+    *,
+    checkpoint: str = "last",
+    broken: str = "any",
+) -> Results:
     """The finished runs of a plan: for every method all seeds, from 0 on, of which every fold is done.
 
-    Raises UserError for an unknown plan or edition and for a damaged record.
+    `checkpoint` says which weights count (CHECKPOINTS), `broken` which images do under attack (BROKEN); both hold for
+    all that is asked of the results. Raises UserError for an unknown plan, edition, checkpoint or `broken`, and for a
+    damaged record.
     """
     store = store or default_store()
     place = plan.place(plan_name, edition)
@@ -58,12 +68,12 @@ def results(plan_name: str, edition: str = "digits", store: Store | None = None)
                 break
             folds = [Record(run, store.result(run.key) or {}, store.provenance(run.key)) for run in runs]
             records[method].append(folds)
-    return Results(plan_name, edition, place, records)
+    return Results(plan_name, edition, place, records, checkpoint, broken)
 
 
-def results_if_any(plan_name: str, edition: str, store: Store | None = None) -> Results | None:
+def results_if_any(plan_name: str, edition: str, store: Store | None = None, *, broken: str = "any") -> Results | None:
     """`results`, or None where the edition does not have the plan by design."""
-    return results(plan_name, edition, store) if plan_name in plan.plans(edition) else None
+    return results(plan_name, edition, store, broken=broken) if plan_name in plan.plans(edition) else None
 
 
 def fingerprint(editions: list[str], store: Store | None = None) -> str:
@@ -83,7 +93,7 @@ def fingerprint(editions: list[str], store: Store | None = None) -> str:
     return found.hexdigest()
 
 
-def _runs(edition: plan.Edition, plan_name: str, method: str, seed: int) -> list[Task]:
+def _runs(edition: Edition, plan_name: str, method: str, seed: int) -> list[Task]:
     return [plan.run(edition.name, method, fold, seed) for fold in range(plan.folds(edition, plan_name, method))]
 
 
@@ -98,6 +108,17 @@ class Results:
     asked: str
     edition: Edition
     records: dict[str, list[list[Record]]]
+    checkpoint: str = "last"
+    broken: str = "any"
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("checkpoint", self.checkpoint, CHECKPOINTS), ("verdict", self.broken, BROKEN)):
+            if value not in known:  # `broken` is what the command line calls the verdict
+                raise UserError(f"unknown {name} '{value}'; known: {', '.join(known)}")
+
+    def under(self, checkpoint: str = "last", broken: str = "any") -> Results:
+        """The same records, read with other weights or another meaning of broken."""
+        return replace(self, checkpoint=checkpoint, broken=broken)
 
     @cached_property
     def present(self) -> list[str]:
@@ -121,7 +142,7 @@ class Results:
     @cached_property
     def labels(self) -> np.ndarray:
         """True classes `(N,)` of the pooled test examples, in the order of the data set."""
-        return self.predictions(self.present[0], "label")[0]
+        return self._pooled(self.present[0], "label", "last")[0]
 
     @property
     def _first(self) -> Record:
@@ -133,8 +154,11 @@ class Results:
         """How many seeds all of these methods have."""
         return min(len(self.records[method]) for method in methods)
 
-    def predictions(self, method: str, name: str, checkpoint: str = "last") -> np.ndarray:
-        """Classes `(S, N)`: `name` is "label", "clean", "any" or "last" (the two verdicts under attack)."""
+    def predictions(self, method: str, name: str) -> np.ndarray:
+        """Classes `(S, N)`: `name` is "label", "clean", "any" or "last" (the first wrong and the last under attack)."""
+        return self._pooled(method, name, self.checkpoint)
+
+    def _pooled(self, method: str, name: str, checkpoint: str) -> np.ndarray:
         rows = []
         for folds in self.records[method]:
             parts = [record.result["outcomes"][checkpoint] for record in folds]
@@ -144,18 +168,15 @@ class Results:
             raise UserError(f"'{method}' has no finished run on {self.edition.name}; make it with: {self.command}")
         return np.stack(rows)
 
-    def wrong(self, method: str, kind: str, checkpoint: str = "last", verdict: str = "any") -> np.ndarray:
+    def wrong(self, method: str, kind: str) -> np.ndarray:
         """Which examples count as an error of this kind, `(S, N) bool`."""
-        _known(checkpoint, verdict)
-        clean = self.predictions(method, "clean", checkpoint) != self.labels
-        attacked = self.predictions(method, verdict, checkpoint) != self.labels
+        clean = self.predictions(method, "clean") != self.labels
+        attacked = self.predictions(method, self.broken) != self.labels
         return {"standard": clean, "boundary": ~clean & attacked, "robust": attacked}[kind]
 
-    def errors(self, method: str, checkpoint: str = "last", verdict: str = "any") -> ClassErrors:
+    def errors(self, method: str) -> ClassErrors:
         """Class-wise errors, seeds averaged."""
-        _known(checkpoint, verdict)
-        clean = self.predictions(method, "clean", checkpoint)
-        attacked = self.predictions(method, verdict, checkpoint)
+        clean, attacked = (self.predictions(method, name) for name in ("clean", self.broken))
         return ClassErrors.from_predictions(self.labels, clean, attacked, len(self.classes))
 
     def history(self, method: str) -> pd.DataFrame:
@@ -189,26 +210,19 @@ class Results:
         return pd.DataFrame(rows)
 
 
-def _known(checkpoint: str, verdict: str) -> None:
-    for name, value, known in (("checkpoint", checkpoint, CHECKPOINTS), ("verdict", verdict, VERDICTS)):
-        if value not in known:
-            raise UserError(f"unknown {name} '{value}'; known: {', '.join(known)}")
-
-
-def tidy(found: Results, checkpoint: str = "last", verdict: str = "any") -> pd.DataFrame:
+def tidy(found: Results) -> pd.DataFrame:
     """Every error of every method in percent with a 95% interval, beside the paper's number where it prints one.
 
     One row per method, kind of error and statistic ("average" and "worst" over the classes, or one class; where the
     classes differ in size also "average_examples", the average over images). Classes have exact intervals, the others
     bootstrap intervals. The paper's class-wise numbers (Table 4) stand only beside the same classes.
     """
-    _known(checkpoint, verdict)
     rows = []
     for method in found.present:
-        errors = found.errors(method, checkpoint, verdict)
+        errors = found.errors(method)
         shared = {"method": method, "label": plan.label(method), "seeds": found.seeds(method)}
         for kind in KINDS:
-            wrong = found.wrong(method, kind, checkpoint, verdict)
+            wrong = found.wrong(method, kind)
             worst, maximum = errors.worst(kind)
             summaries = {"average": errors.average(kind), "worst": maximum}
             if errors.n.max() > UNEQUAL * errors.n.min():

@@ -17,8 +17,7 @@ from scipy.stats import spearmanr
 from frlcore.certificates import abstentions, certified_errors, certified_radius
 from frlcore.classwise import bootstrap, interval, paired_bootstrap
 from frlcore.repro.paper.methods import parse
-from frlcore.repro.paper.records import Results
-from frlcore.repro.paper.tables import DRAWS
+from frlcore.repro.paper.records import DRAWS, Results
 from frlcore.repro.style import BLUE, GREY, ORANGE, SKY, VERMILLION
 
 STEPS = 61  # radii a curve is computed at
@@ -142,7 +141,7 @@ def shown(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).T.rename_axis("Class")
 
 
-def judge(found: Results, reference: Results, radius: float = 0.5) -> pd.DataFrame:
+def gaps(found: Results, reference: Results, radius: float = 0.5) -> pd.DataFrame:
     """The disparity as tests: is the worst class further behind the average than in natural training? (App. A.1.3)
 
     Gaps of the certified standard error and of the certified robust error at `radius`, each minus the gap of the
@@ -166,7 +165,7 @@ def judge(found: Results, reference: Results, radius: float = 0.5) -> pd.DataFra
 
 def ranks(found: Results, reference: Results, radius: float = 0.5) -> pd.DataFrame:
     """Do the same classes suffer? Spearman's correlation of certified robust errors with those after PGD training."""
-    theirs, rows = reference.errors("pgd").robust, {}
+    theirs, rows = reference.under().errors("pgd").robust, {}
     for method in found.present:
         rho, p = spearmanr(errors_at(found, method, [radius])[:, 0], theirs)
         rows[f"σ = {sigma(method):g}"] = {"Rank correlation": rho, "p": f"{p:.2g}"}

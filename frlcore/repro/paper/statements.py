@@ -23,7 +23,7 @@ class Statement:
     """One claim: where the paper makes it, in our words, and the tests on the records of `plan` that decide it.
 
     Without a plan, `page` says in MyST where the theory settles it. `group` names the half of Section 5.3's ablation
-    whose tests `ablation.judge` makes.
+    whose tests `ablation.effects` makes.
     """
 
     section: str

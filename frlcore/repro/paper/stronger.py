@@ -7,8 +7,7 @@ import pandas as pd
 
 from frlcore.classwise import bootstrap, holm, paired_bootstrap
 from frlcore.repro.paper import plan
-from frlcore.repro.paper.records import Results
-from frlcore.repro.paper.tables import DRAWS
+from frlcore.repro.paper.records import DRAWS, Results
 
 SUFFIX = "+autoattack"
 
@@ -16,8 +15,10 @@ SUFFIX = "+autoattack"
 def broken(base: Results, checks: Results, method: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Labels `(N,)`, and which images PGD-20 breaks and which either attack breaks `(S, N)`, where AutoAttack looked.
 
-    `base` holds the method's runs, `checks` those of the plan "autoattack". Verdict "any", weights of the last epoch.
+    `base` holds the method's runs, `checks` those of the plan "autoattack". PGD-20 breaks an image at any point of its
+    path; the weights are those of the last epoch.
     """
+    base = base.under()
     seeds = min(checks.seeds(method + SUFFIX), base.seeds(method))
     index = checks.predictions(method + SUFFIX, "index")[0]
     where = np.searchsorted(base.predictions(method, "index")[0], index)
@@ -39,7 +40,7 @@ def attacked(base: Results, checks: Results) -> pd.DataFrame:
     return pd.DataFrame(rows).T.rename_axis("Method")
 
 
-def in_words(base: Results, checks: Results) -> str:
+def added_in_words(base: Results, checks: Results) -> str:
     """How much AutoAttack adds, smallest and largest over the methods, in a sentence."""
     added = {}
     for method in _methods(base, checks):

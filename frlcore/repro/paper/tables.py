@@ -15,14 +15,14 @@ from rich.table import Table
 from frlcore.classwise import Difference, bootstrap, holm, mcnemar, paired_bootstrap
 from frlcore.repro.paper import plan
 from frlcore.repro.paper import printed as paper
-from frlcore.repro.paper.records import KINDS, PAPER_COLUMN, STATISTICS, Results, tidy
+from frlcore.repro.paper.records import DRAWS, KINDS, PAPER_COLUMN, STATISTICS, Results, tidy
 from frlcore.repro.runs.pace import recorded
 from frlcore.repro.runs.store import default_store
+from frlcore.settings import info
 
 COLUMNS = [(statistic, kind) for kind in KINDS for statistic in STATISTICS]
 HEADS = {column: f"{column[0].capitalize()} {column[1]}" for column in COLUMNS}
 PENDING = "not yet run"
-DRAWS = 10_000  # the smallest p-value, 2 / DRAWS, must survive a correction for some sixty comparisons
 
 
 def note(found: Results) -> Any:
@@ -78,7 +78,7 @@ def banner(found: Results | None) -> Any:
         run = len(found.records[found.present[0]][0])
         tested = whole if run == ed.folds else f"{run} of {ed.folds} folds"
     waiting = f" Not yet run: {len(found.missing)} of {len(found.records)} methods." if found.missing else ""
-    theirs = "**not** the paper's data" if ed.dataset.startswith("digits") else "the paper's data set"
+    theirs = "the paper's data set" if info(ed.dataset).paper else "**not** the paper's data"
     k = f"{ed.test.eps * ed.unit:.3g}/{ed.unit}"
     radius = f"l2 radius {ed.test.eps:g}" if ed.test.norm == "l2" else f"l-inf radius {k}"
     return _markdown(
@@ -87,9 +87,9 @@ def banner(found: Results | None) -> Any:
     )
 
 
-def fairness(found: Results, checkpoint: str = "last", verdict: str = "any") -> pd.DataFrame:
+def fairness(found: Results) -> pd.DataFrame:
     """Table 2: average and worst-class standard, boundary and robust error of every method (Sec. 5.2)."""
-    frame = tidy(found, checkpoint, verdict)
+    frame = tidy(found)
     rows = {}
     for method in found.records:
         cells = {}
@@ -104,7 +104,7 @@ def fairness(found: Results, checkpoint: str = "last", verdict: str = "any") -> 
     return pd.DataFrame(rows).T.rename_axis("Method")
 
 
-def averages(found: Results, checkpoint: str = "last", verdict: str = "any") -> pd.DataFrame:
+def averages(found: Results) -> pd.DataFrame:
     """Average errors with every class counting the same, as in every other table, and with every image doing so."""
     frame: dict[str, dict[str, str]] = {}
     for method in found.records:
@@ -115,16 +115,16 @@ def averages(found: Results, checkpoint: str = "last", verdict: str = "any") -> 
                 if method in found.missing:
                     cells[head] = PENDING
                     continue
-                errors = found.errors(method, checkpoint, verdict)
+                errors = found.errors(method)
                 value = getattr(errors, statistic)(kind)
-                low, high = bootstrap(found.labels, found.wrong(method, kind, checkpoint, verdict), statistic)
+                low, high = bootstrap(found.labels, found.wrong(method, kind), statistic)
                 cells[head] = _cell(f"**{100 * value:.1f}**", 100 * low, 100 * high, math.nan)
     return pd.DataFrame(frame).T.rename_axis("Method")
 
 
-def classwise(found: Results, kind: str, checkpoint: str = "last", verdict: str = "any") -> pd.DataFrame:
+def classwise(found: Results, kind: str) -> pd.DataFrame:
     """Table 4, one block: a class's error after natural and after PGD training, and the difference (App. A.1.1)."""
-    frame = tidy(found, checkpoint, verdict)
+    frame = tidy(found)
     rows = {}
     for method in ("natural", "pgd"):
         part = frame[(frame.method == method) & (frame.error == kind) & (frame.statistic == "class")]
@@ -132,7 +132,7 @@ def classwise(found: Results, kind: str, checkpoint: str = "last", verdict: str 
             row["class"]: _cell(f"**{row['value']:.1f}**", row["low"], row["high"], row["paper"])
             for row in part.to_dict("records")
         }
-    wrong = [found.wrong(method, kind, checkpoint, verdict) for method in ("pgd", "natural")]
+    wrong = [found.wrong(method, kind) for method in ("pgd", "natural")]
     printed = frame[(frame.error == kind) & (frame.statistic == "class")].pivot(
         index="class", columns="method", values="paper"
     )
@@ -151,9 +151,7 @@ def extremes(found: Results) -> list[str]:
     return [found.classes[c] for c in (*order[:2], *order[-2:])]
 
 
-def differences(
-    found: Results, reference: str, checkpoint: str = "last", verdict: str = "any"
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def differences(found: Results, reference: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Every fair method minus `reference` on the same test examples: the table to show, and its numbers.
 
     Paired bootstrap over examples within classes; p-values are adjusted over the whole table (Holm). Bold: adjusted
@@ -164,7 +162,7 @@ def differences(
     for method in methods:
         shared = found.seeds(method, reference)
         for statistic, kind in COLUMNS:
-            a, b = (found.wrong(m, kind, checkpoint, verdict)[:shared] for m in (method, reference))
+            a, b = (found.wrong(m, kind)[:shared] for m in (method, reference))
             change = paired_bootstrap(found.labels, a, b, statistic, draws=DRAWS)
             printed = _printed(found, method, statistic, kind) - _printed(found, reference, statistic, kind)
             rows.append({"method": plan.label(method), "statistic": statistic, "error": kind,
@@ -184,15 +182,15 @@ def differences(
     return pd.DataFrame(shown).T.rename_axis(f"minus {plan.label(reference)}"), numbers
 
 
-def discordant(found: Results, reference: str, verdict: str = "any") -> pd.DataFrame:
+def discordant(found: Results, reference: str) -> pd.DataFrame:
     """Images that only a method or only `reference` gets wrong under attack, with McNemar's exact test (seed 0).
 
     The p-values are adjusted for all methods of the table (Holm).
     """
-    theirs = found.wrong(reference, "robust", verdict=verdict)[0]
+    theirs = found.wrong(reference, "robust")[0]
     rows = {}
     for method in [m for m in found.present if plan.METHODS[m].fair]:
-        ours = found.wrong(method, "robust", verdict=verdict)[0]
+        ours = found.wrong(method, "robust")[0]
         rows[plan.label(method)] = {
             "broken only under this method": int((ours & ~theirs).sum()),
             f"broken only under {plan.label(reference)}": int((theirs & ~ours).sum()),

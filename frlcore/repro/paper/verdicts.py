@@ -55,12 +55,12 @@ def judge(
     edition: str,
     statements: Iterable[Statement] = STATEMENTS,
     checkpoint: str = "last",
-    verdict: str = "any",
+    broken: str = "any",
     store: Store | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Every statement with its verdict and counts of tests for, against and open; and every test with its numbers.
 
-    p-values are adjusted over all tests of the edition (Holm); those of Section 5.3 come from `ablation.judge`,
+    p-values are adjusted over all tests of the edition (Holm); those of Section 5.3 come from `ablation.effects`,
     adjusted among themselves. A verdict goes by the 95% intervals; "clear" counts the tests that hold adjusted, too.
     """
     rows, tested, found = [], [], {}
@@ -70,8 +70,8 @@ def judge(
             rows.append(row | {"verdict": "not in this edition" if one.plan else "see the theory"})
             continue
         if one.plan not in found:
-            found[one.plan] = results(one.plan, edition, store)
-        judged = _judge(found[one.plan], one, checkpoint, verdict, store)
+            found[one.plan] = results(one.plan, edition, store, checkpoint=checkpoint, broken=broken)
+        judged = _judge(found[one.plan], one, store)
         tested.append(judged.assign(number=number, section=one.section))
         word = conclude(judged.verdict)
         command = found[one.plan].command if word == "not yet run" else ""
@@ -88,28 +88,28 @@ def judge(
     return frame, tests
 
 
-def _judge(found: Results, one: Statement, checkpoint: str, verdict: str, store: Store | None) -> pd.DataFrame:
-    """The tests of one statement on its records, one row each; those of `ablation.judge` come adjusted."""
+def _judge(found: Results, one: Statement, store: Store | None) -> pd.DataFrame:
+    """The tests of one statement on its records, one row each; those of `ablation.effects` come adjusted."""
     if not one.group:
         words = [describe(claim) for claim in one.tests]
-        return claims.judge(found, list(one.tests), checkpoint, verdict, store).assign(test=words, p_holm=np.nan)
-    mine = [claim.group == one.group for claim in ablation.CLAIMS]
+        return claims.compare(found, list(one.tests), store).assign(test=words, p_holm=np.nan)
+    mine = [claim.group == one.group for claim in ablation.EFFECTS]
     if found.missing:
         return pd.DataFrame({"test": f"{one.group}: all tests", "verdict": "not yet run"}, index=[0], columns=COLUMNS)
-    judged = ablation.judge(found, found.edition.ablation_class, checkpoint, verdict)[mine]
+    judged = ablation.effects(found, found.edition.ablation_class)[mine]
     target = found.edition.ablation_class
     return judged.assign(test=[f"class “{target}”: {text}" for text in judged.claim], p_holm=judged.p, p=np.nan)
 
 
 def everywhere(
-    editions: Iterable[str], checkpoint: str = "last", verdict: str = "any", store: Store | None = None
+    editions: Iterable[str], checkpoint: str = "last", broken: str = "any", store: Store | None = None
 ) -> Judged:
     """`judge` for every edition that can decide at least one statement, in their order, or for all if none can."""
-    found = {name: judge(name, STATEMENTS, checkpoint, verdict, store) for name in editions}
+    found = {name: judge(name, STATEMENTS, checkpoint, broken, store) for name in editions}
     return {name: both for name, both in found.items() if set(both[0].verdict) - set(VERDICTS[-3:])} or found
 
 
-def in_words(judged: Judged) -> str:
+def verdicts_in_words(judged: Judged) -> str:
     """How many claims fared how, by edition, the paper's and ours apart, as a Markdown list."""
     lines = []
     for name, (frame, _) in judged.items():

@@ -84,7 +84,7 @@ def test_numbers_are_those_of_the_class_by_hand(found: records.Results) -> None:
     others = cell(frame, "margin", 2.5, ablation.OTHERS)
     assert others.value == pytest.approx(40) and others.low < 40 < others.high
     assert cell(frame, "weight", 1.0, ablation.OTHERS).value == pytest.approx(30)
-    assert cell(ablation.numbers(found, "8", verdict="last"), "weight", 3.0, "boundary").value == 0
+    assert cell(ablation.numbers(found.under(broken="last"), "8"), "weight", 3.0, "boundary").value == 0
 
 
 def test_the_table_shows_the_control_once(found: records.Results) -> None:
@@ -101,11 +101,11 @@ def test_what_the_others_pay_is_said_from_the_numbers(found: records.Results) ->
 
 
 def test_the_claim_holds_where_it_was_built_in(found: records.Results) -> None:
-    judged = ablation.judge(found, "8")
+    judged = ablation.effects(found, "8")
     assert judged.verdict.tolist() == ["holds"] * 6
     assert judged.difference.tolist() == pytest.approx([-25, 25, 0, -40, -40, 0])
     assert (judged.p[[0, 1, 3, 4]] < 0.01).all() and judged.p[2] == judged.p[5] == 1
-    words = ablation.in_words(judged)
+    words = ablation.effects_in_words(judged)
     assert words.count("holds here") == 2 and "6 claims of the paper: 6 “holds”" in words
     control, heavy = (found.wrong(m, "boundary")[0, found.labels == TARGET] for m in ("control", "weight-4.5"))
     assert mcnemar(control, heavy) < 0.01  # the exact test of the same pairs agrees
@@ -116,10 +116,10 @@ def test_every_part_of_the_claim_can_be_contradicted(empty: Store) -> None:
     for method in names("weight", "margin"):  # weights: boundary error up, the others down; margins: all up
         write(empty, method, *((0, 6) if method.startswith("weight") else (14, 6)))
     found, target = ablation.gather("digits", store=empty)
-    judged = ablation.judge(found, target)
+    judged = ablation.effects(found, target)
     assert judged.difference.tolist() == pytest.approx([25, -45, -20, 25, 50, 25])
     assert judged.verdict.tolist() == ["contradicted"] * 6
-    assert "contradicted here in several parts" in ablation.in_words(judged)
+    assert "contradicted here in several parts" in ablation.effects_in_words(judged)
 
 
 def test_a_small_rise_is_neither_clear_nor_clearly_within_the_tolerance(empty: Store) -> None:
@@ -127,11 +127,11 @@ def test_a_small_rise_is_neither_clear_nor_clearly_within_the_tolerance(empty: S
     write(empty, "control", 2, 10)
     for method in names("weight", "margin"):
         write(empty, method, 3, 10)
-    judged = ablation.judge(*ablation.gather("digits", store=empty))
+    judged = ablation.effects(*ablation.gather("digits", store=empty))
     assert judged.difference.tolist() == pytest.approx([0, 5, 5, 0, 5, 5])
     unclear = "cannot tell at this resolution"
     assert judged.verdict.tolist() == [unclear, unclear, "holds", unclear, unclear, unclear]
-    assert ablation.in_words(judged).count("cannot be decided here") == 2
+    assert ablation.effects_in_words(judged).count("cannot be decided here") == 2
 
 
 def test_slopes_are_least_squares_over_the_ratios(found: records.Results) -> None:

@@ -50,7 +50,7 @@ def invent(monkeypatch: pytest.MonkeyPatch) -> Fake:
     """Let every plan find these errors for these methods, and nothing for others; validation ranks classes 0 to 9."""
 
     def use(errors: dict[str, Errors]) -> None:
-        def results(name: str, edition: str, store: object = None) -> report.Results:
+        def results(name: str, edition: str, store: object = None, **how: str) -> report.Results:
             return found(name, edition, errors, [c / 10 for c in range(10)])
 
         monkeypatch.setattr(verdicts, "results", results)
@@ -101,7 +101,7 @@ def test_every_verdict_comes_from_records(invent: Fake) -> None:
     assert len(tests) == 10 and tests.difference.notna().sum() == 8
     judged = {"laptop": (frame, tests)}
     title = plan.edition("laptop").title
-    words = verdicts.in_words(judged)
+    words = verdicts.verdicts_in_words(judged)
     assert words.startswith(f"* **{title}**: 8 claims of the paper: 1 reproduced, 1 partly, 1 not reproduced")
     shown = verdicts.shown(judged)
     assert shown[title].tolist()[5:7] == ["not yet run", "not in this edition"] and shown.Claim.iloc[4] == "**5** (c)"
@@ -117,7 +117,7 @@ def test_every_verdict_comes_from_records(invent: Fake) -> None:
 def test_claims_are_judged_side_by_side_where_there_is_something_to_judge(monkeypatch: pytest.MonkeyPatch) -> None:
     worse: Errors = ([10] * 9 + [40], [50] * 9 + [90])
     there = {"laptop": {"pgd": worse, "control": FLAT}, "digits": {"pgd": FLAT, "control": worse}, "cifar10": {}}
-    monkeypatch.setattr(verdicts, "results", lambda name, edition, store=None: found(name, edition, there[edition]))
+    monkeypatch.setattr(verdicts, "results", lambda name, edition, *_, **how: found(name, edition, there[edition]))
     lower = Claim("", "", "control", "pgd", "worst", "robust")
     monkeypatch.setattr(verdicts, "STATEMENTS", [Statement("a", "it falls", "table2", (lower,))])
     judged = verdicts.everywhere(["cifar10", "laptop", "digits"])
@@ -148,7 +148,7 @@ def test_contrasts_take_the_classes_that_validation_ranks(invent: Fake) -> None:
     assert claims.classes(digits, "hard") == (("9", "8"), ("0", "1"))
     tests = [Claim("", "", "pgd", "", s, "standard", "higher") for s in ("spread", "hard")]
     tests.append(Claim("", "", "pgd", "natural", "hard", "robust", "higher"))
-    judged = claims.judge(digits, tests)
+    judged = claims.compare(digits, tests)
     assert judged.difference.tolist() == pytest.approx([-45, -40, -80]) and set(judged.verdict) == {"contradicted"}
 
 
@@ -158,20 +158,20 @@ def test_the_paper_names_the_classes_of_its_data(invent: Fake) -> None:
     standard[3], standard[1] = 40, 10  # cat, automobile
     cifar = found("figure1", "cifar10", {"pgd": (standard, standard)})
     assert claims.classes(cifar, "hard") == (("cat", "dog"), ("automobile", "ship"))
-    judged = claims.judge(cifar, [Claim("", "", "pgd", "", "spread", "standard", "higher", 14)])
+    judged = claims.compare(cifar, [Claim("", "", "pgd", "", "spread", "standard", "higher", 14)])
     assert judged.difference.item() == pytest.approx(30) and judged.verdict.item() == "holds"
 
 
 def test_without_the_training_that_ranks_the_classes_nothing_is_judged(invent: Fake) -> None:
     invent({"pgd": FLAT})
-    judged = claims.judge(found("figure1", "digits", {"pgd": FLAT}), [Claim("", "", "pgd", "", "hard", "robust")])
+    judged = claims.compare(found("figure1", "digits", {"pgd": FLAT}), [Claim("", "", "pgd", "", "hard", "robust")])
     assert judged.verdict.tolist() == ["not yet run"]
 
 
 def test_a_threshold_moves_the_test_and_not_the_interval() -> None:
     some = found("table2", "digits", {"pgd": FLAT, "control": ([14] * 10, [50] * 10)})
     tests = [Claim("", "", "control", "pgd", "average", "standard", "higher", beyond) for beyond in (0, 4, 20, -20)]
-    judged = claims.judge(some, tests)
+    judged = claims.compare(some, tests)
     assert judged.difference.to_numpy() == pytest.approx(4) and judged.low.to_numpy() == pytest.approx(judged.low[0])
     assert judged.verdict.tolist() == ["holds", "cannot tell at this resolution", "contradicted", "holds"]
     assert judged.p[1] > 0.5 > judged.p[0]
@@ -182,10 +182,10 @@ def test_a_threshold_moves_the_test_and_not_the_interval() -> None:
 def test_checks_are_judged_like_attacks() -> None:
     strong = found("autoattack", "digits", {"pgd+autoattack": FLAT, "control+autoattack": ([10] * 10, [30] * 10)})
     claim = Claim("", "", "control+autoattack", "pgd+autoattack", "worst", "autoattack")
-    assert claims.judge(strong, [claim]).difference.item() == pytest.approx(-20)
+    assert claims.compare(strong, [claim]).difference.item() == pytest.approx(-20)
     certified = found("figure4", "cifar10", {"noise-0.25+certify": ([0] * 3 + [20] * 7, [0] * 3 + [60] * 7)})
     tests = [Claim("", "", "noise-0.25+certify", "", "hard", f"certified {r}", "higher") for r in (0, 0.5)]
-    assert claims.judge(certified, tests).difference.tolist() == pytest.approx([10, 30])  # “car” is right, “ship” not
+    assert claims.compare(certified, tests).difference.tolist() == pytest.approx([10, 30])  # “car” is right, “ship” not
 
 
 def test_statements_ask_for_runs_that_their_plans_have() -> None:

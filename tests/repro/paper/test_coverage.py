@@ -66,7 +66,7 @@ def test_finished_runs_are_counted(store: Store) -> None:
     )
     assert shown.loc["**Figure 5**", "CIFAR-10 on two cores"] == "not in this edition"
     assert "../theory/03_theoretical_analysis.html#fig-toy'" in shown.loc["**Figure 2**", "CIFAR-10"]
-    words = coverage.in_words(counted.reset_index())
+    words = coverage.counts_in_words(counted.reset_index())
     assert words.splitlines()[0].startswith("* **Handwritten digits**: 0 of 14 complete, 5 begun, 9 not yet run.")
 
 

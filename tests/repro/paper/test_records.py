@@ -90,7 +90,7 @@ def test_folds_are_pooled_and_seeds_averaged(found: records.Results) -> None:
     assert np.allclose(errors.standard, 3 / PER_CLASS)  # mean of 2 and 4 of 20
     assert np.allclose(errors.boundary, (6 + np.arange(CLASSES)).clip(max=PER_CLASS) / PER_CLASS)
     assert np.allclose(errors.robust, errors.standard + errors.boundary)
-    last = found.errors("pgd", verdict="last")
+    last = found.under(broken="last").errors("pgd")
     assert np.allclose(errors.robust - last.robust, 1 / PER_CLASS)
 
 
@@ -156,14 +156,15 @@ def test_verdicts(found: records.Results) -> None:
     same = claims.Claim("x", "no difference", "pgd", "pgd", "average", "robust")
     nearly = claims.Claim("ours", "at most 99 points more", "pgd", "frl-reweight-0.05", "worst", "robust", beyond=-99)
     away = claims.Claim("x", "not there", "trades-1", "pgd", "average", "robust")
-    assert claims.judge(found, [nearly]).verdict.tolist() == ["holds"]
-    judged = claims.judge(found, [good, bad, far, same, away])
+    assert claims.compare(found, [nearly]).verdict.tolist() == ["holds"]
+    judged = claims.compare(found, [good, bad, far, same, away])
     assert judged.verdict.tolist() == [
         "holds", "contradicted", "contradicted", "cannot tell at this resolution", "not yet run",
     ]  # fmt: skip
-    words = claims.in_words(judged)
+    words = claims.tests_in_words(judged)
     assert words.startswith("5 claims of the paper: ") and "Contradicted here: higher" in words
-    shown = claims.shown({"last": judged, "selected": claims.judge(found, [good, bad, far, same, away], "selected")})
+    chosen = claims.compare(found.under("selected"), [good, bad, far, same, away])
+    shown = claims.shown({"last": judged, "selected": chosen})
     assert shown["last"].iloc[-1] == "not yet run" and shown["last"].iloc[0].endswith("<br>holds")
 
 
@@ -191,13 +192,11 @@ def test_missing_runs_show_the_command(found: records.Results, tmp_path: Path) -
     assert tables.when_run(found, ["pgd"], lambda: 5) == 5
 
 
-@pytest.mark.parametrize("ask", [{"verdict": "nope"}, {"checkpoint": "best"}])
-def test_unknown_verdicts_and_checkpoints(found: records.Results, ask: dict[str, str]) -> None:
-    for call in (found.errors, lambda method, **ask: found.wrong(method, "robust", **ask)):
+@pytest.mark.parametrize("ask", [{"broken": "nope"}, {"checkpoint": "best"}])
+def test_unknown_verdicts_and_checkpoints(found: records.Results, store: Store, ask: dict[str, str]) -> None:
+    for call in (found.under, lambda **ask: records.results("table2", "smoke", store, **ask)):
         with pytest.raises(UserError, match="unknown (verdict|checkpoint)"):
-            call("pgd", **ask)
-    with pytest.raises(UserError, match="unknown"):
-        records.tidy(found, **ask)
+            call(**ask)
 
 
 def test_fingerprint_follows_the_records(store: Store) -> None:
@@ -250,10 +249,10 @@ def test_trajectories_draw(found: records.Results) -> None:
 class Uneven(records.Results):
     """The same records with half as many images of class 0: those of the first ten places."""
 
-    def predictions(self, method: str, name: str, checkpoint: str = "last") -> np.ndarray:
-        label = super().predictions(method, "label", checkpoint)[0]
+    def _pooled(self, method: str, name: str, checkpoint: str) -> np.ndarray:
+        label = super()._pooled(method, "label", checkpoint)[0]
         keep = (label != 0) | (np.arange(len(label)) < 5 * PER_CLASS / 2)
-        return super().predictions(method, name, checkpoint)[:, keep]
+        return super()._pooled(method, name, checkpoint)[:, keep]
 
 
 @pytest.fixture
@@ -301,5 +300,5 @@ def test_both_averages_stand_side_by_side(found: records.Results, uneven: Uneven
     for kind in ("Standard", "Boundary", "Robust"):
         values = [even.loc["PGD Adv. Training", f"{kind}, over {what}"].split("*")[2] for what in ("classes", "images")]
         assert values[0] == values[1]
-    last = tables.averages(uneven, verdict="last").loc["PGD Adv. Training", "Robust, over images"]
+    last = tables.averages(uneven.under(broken="last")).loc["PGD Adv. Training", "Robust, over images"]
     assert last != row["Robust, over images"]

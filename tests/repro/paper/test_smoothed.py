@@ -104,7 +104,7 @@ def test_no_radius_beyond_the_draws_reach(both: tuple[records.Results, ...]) -> 
 
 
 def test_the_disparity_is_judged_on_the_same_images(both: tuple[records.Results, ...]) -> None:
-    judged = appendix.judge(*both, radius=0.5)
+    judged = appendix.gaps(*both, radius=0.5)
     gap = 50 - 27.5  # certified standard error: worst class 10 of 20; the natural model errs on 1 of 20 of each class
     assert judged.difference.tolist() == pytest.approx([gap, 0, gap, 0])
     assert judged.verdict[0] == judged.verdict[2] == "holds"
@@ -117,7 +117,7 @@ def test_certificates_of_a_part_of_the_images_meet_the_same_images(store: Store)
     write(store, every=2)
     found, first = records.results("figure4", "digits", store), records.results("figure1", "digits", store)
     assert len(found.labels) == CERTIFIED * PER_CLASS * CLASSES / 2
-    judged = appendix.judge(found, first)
+    judged = appendix.gaps(found, first)
     # images of even places, natural mistakes at place 0 among them: 1 of 10; class 8 and 9 have 5 wrong of 10
     errors = appendix.errors_at(found, "noise-0.25+certify", [0.0])[:, 0]
     assert judged.difference[0] == pytest.approx(100 * (errors.max() - errors.mean()))

@@ -56,7 +56,7 @@ def test_the_attacks_are_set_side_by_side_on_the_same_images(both: tuple[records
 
 
 def test_what_autoattack_adds_is_said(both: tuple[records.Results, records.Results]) -> None:
-    text = stronger.in_words(*both)
+    text = stronger.added_in_words(*both)
     assert "between 0.0 (Control (multipliers 0)) and 20.0 points (PGD Adv. Training)" in text
 
 
