@@ -21,16 +21,25 @@ STATISTICS = ("worst", "average", "gap", "average_examples")  # gap: how far the
 
 @dataclass(frozen=True, eq=False)
 class ClassErrors:
-    """Errors of every class, each a float array (C,) of fractions; `n` counts the distinct examples of a class.
+    """Errors of every class, as fractions.
+
+    Arguments:
+    - `n`: how many distinct examples each class has, `(C,) int`
+    - the errors, each `(C,) float`, one per class
 
     With "right" for a prediction that equals the label, and the one perturbation found for each example (Eq. 7):
 
     - `standard`: Pr(clean prediction wrong).
-    - `robust`: Pr(adversarial prediction wrong). A verdict of the kind "any perturbation counts" also counts
-      clean mistakes, so it must hand over the clean prediction of an example that is wrong without an attack.
+    - `robust`: Pr(adversarial prediction wrong). Where any perturbation counts, clean mistakes count, too, and
+      the clean prediction of an example that is wrong without an attack must be handed over.
     - `boundary`: Pr(clean right and adversarial wrong).
     - `boundary_difference`: robust - standard, the released code's definition; an example that the attack moves
-      from wrong to right is subtracted, so it is never above `boundary`, and the two agree under the "any" verdict.
+      from wrong to right is subtracted, so it is never above `boundary`; the two agree where any perturbation counts.
+
+    Raises: UserError, from its methods, for an unknown kind of error, shapes that do not fit, and a class without an
+    example.
+
+    Source: Sec. 2 and Eq. 7.
 
     >>> from frlcore import ClassErrors
     >>> errors = ClassErrors.from_predictions([0, 0, 1, 1], clean=[0, 0, 1, 0], adversarial=[0, 1, 0, 0], num_classes=2)

@@ -6,6 +6,13 @@ from __future__ import annotations
 class UserError(ValueError):
     """Bad input or a broken environment; the message is one line that says what is wrong and what to do.
 
+    Arguments:
+    - the message
+
+    Raises: it is what the other names raise; the command `frl` prints it and exits with status 2.
+
+    Source: this project; it is a ValueError.
+
     >>> from frlcore import Attack, UserError
     >>> try:
     ...     Attack(eps=0.1, step_size=0.05, steps=0)

@@ -86,11 +86,23 @@ def fit(
 ) -> Fitted:
     """Train `model`, any network from images in [0, 1] to logits, in place to be robust and fair (Algorithm 1).
 
-    `splits` need no test split, and none is looked at: `Splits(info, train, validation)` will do.
-    `warm_up=None` says that the model is robust already. `policy` is taken as it stands and not changed.
-    `after_epoch(stage, checkpoint)` is called after every epoch; what it raises ends the training, and the last
-    checkpoint of each stage, handed back as `resume`, makes it go on from there. Raises UserError, before anything is
-    trained, when data, policy and model do not fit together, and for a device that is not there.
+    Arguments:
+    - `model`: takes `(N, C, H, W) float` and gives logits `(N, classes)`
+    - `splits`: uint8 images; no test split is needed or looked at: `Splits(info, train, validation)` will do
+    - `policy`: the fair method, for as many classes; it is taken as it stands and not changed
+    - `warm_up`: how the robust start is trained; None says that the model is robust already
+    - `training`: how the fine-tuning under the policy goes
+    - `seed`: of everything random
+    - `device`: "auto", "cpu", "cuda", "cuda:1", ...
+    - `after_epoch`: called with the stage's name and its checkpoint after every epoch; what it raises ends the training
+    - `resume`: the last checkpoint of each stage, from which it goes on
+
+    Returns: the model with the weights that validation chose, and class-wise errors before and after (`Fitted`).
+
+    Raises: UserError, before anything is trained, when data, policy and model do not fit together, and for a device
+    that is not there.
+
+    Source: Algorithm 1 and Sec. 5.1.
 
     >>> from frlcore import FRL, Training, fit, models
     >>> from frlcore.data import load

@@ -50,9 +50,14 @@ class ClassSettings:
 
 
 class Policy(Protocol):
-    """The seam: what a fair method is to `fit` (Algorithm 1, steps 7 and 8).
+    """The seam: what a fair method is to `fit`. Any class with this attribute and these two methods will do.
 
-    `state` is all that a policy remembers, by name, each entry `(C,) float`.
+    Arguments:
+    - `state`: all that a policy remembers, by name, each entry `(C,) float`; training saves and restores it
+
+    Raises: what an own policy raises ends the training.
+
+    Source: Algorithm 1, steps 7 and 8.
 
     >>> import numpy as np
     >>> from frlcore import Policy, Uniform
@@ -79,6 +84,14 @@ def class_weights(phi: np.ndarray) -> np.ndarray:
 @dataclass
 class Uniform:
     """Every class alike: plain training, and the control of a fine-tune (all multipliers held at 0).
+
+    Arguments:
+    - `classes`: how many, C
+    - `state`: empty, since nothing is remembered
+
+    Raises: nothing.
+
+    Source: the control is ours; plain training is Eq. 1.
 
     >>> from frlcore import Uniform
     >>> Uniform(classes=2).settings().margin
@@ -150,10 +163,18 @@ class BaselineReweight:
 
 @dataclass
 class FRL:
-    """Fair Robust Learning (Algorithm 1, Eq. 11).
+    """Fair Robust Learning: what holds a class back is weighed more, or gets a larger radius.
 
-    `variant` says what answers a large boundary error: a heavier loss ("reweight"), a larger radius ("remargin"), or
-    both. The natural error is reweighted in all three; in "remargin" the boundary multipliers stay at 0.
+    Arguments:
+    - `classes`: how many, C
+    - `variant`: what answers a large boundary error, a heavier loss ("reweight"), a larger radius ("remargin"), or both
+      ("reweight+remargin"); the natural error is reweighted in all three, and
+      in "remargin" the boundary multipliers stay at 0
+    - `tau`: how far a class's error may lie above the average, a fraction
+    - `rule`: "paper" or "code", see below
+    - `alpha`, `alpha_margin`: rates of the multipliers and of the radii
+    - `max_margin`: cap of a radius, in units of eps; None takes the rule's own
+    - `state`: multipliers and the logarithms of the margins, each `(C,) float`
 
     `rule="paper"`: phi += alpha (R_i - R - tau), not below 0, and eps_i *= exp(alpha_margin (R_bndy,i - tau2)) as
     Eq. 11 stands, without subtracting the mean. Both rates decay with the learning rate. The radius stays at or below
@@ -164,8 +185,11 @@ class FRL:
     for Remargin alone 0.3, 0.1 and 2.5. The multipliers' rate falls to half where `decay` falls to a tenth, the
     margin's never. What the rule changes outside of a policy are settings of the training (`settings.RELEASED`).
 
-    `max_margin=None` takes the rule's own cap. Errors are fractions; `R` is the mean over the classes. Raises UserError
-    for an unknown variant or rule or a setting that is not positive.
+    Errors are fractions; `R` is the mean over the classes.
+
+    Raises: UserError for an unknown variant or rule or a setting that is not positive.
+
+    Source: Algorithm 1 and Eq. 11; the released code for `rule="code"`.
 
     >>> from frlcore import FRL, ClassErrors
     >>> policy = FRL(classes=2, variant="reweight", tau=0.05, alpha=1.0)

@@ -25,8 +25,18 @@ def save_model(
 ) -> None:
     """Write the weights of a model of `models.build`, with what `load_model` needs, in one step.
 
-    `notes` are kept as text beside the weights. Raises UserError for an unknown `name` and when the file cannot be
-    written.
+    Arguments:
+    - `path`: of the file, in the format safetensors
+    - `model`: built by `models.build`
+    - `name`: the name it was built by
+    - `info`: the data set it was trained on, for the names of the classes and the shape of the images
+    - `notes`: kept as text beside the weights
+
+    Returns: nothing.
+
+    Raises: UserError for an unknown `name` and when the file cannot be written.
+
+    Source: this project.
 
     >>> from tempfile import TemporaryDirectory
     >>> from frlcore import load_model, models, save_model
@@ -49,9 +59,18 @@ def save_model(
 
 
 def load_model(path: str | Path, *, device: str = "cpu") -> tuple[nn.Module, tuple[str, ...]]:
-    """A saved model in eval mode and the names of its classes; `evaluate.predict` asks it.
+    """A saved model, ready to be asked.
 
-    Raises UserError when the file is missing, damaged or of another kind.
+    Arguments:
+    - `path`: what `save_model` or the command `frl fit` wrote
+    - `device`: "cpu", "cuda", ..., or "auto"
+
+    Returns: the model in eval mode, `(N, C, H, W) float in [0, 1]` to logits `(N, classes)`, and the names of its
+    classes; `evaluate.predict` takes uint8 images.
+
+    Raises: UserError when the file is missing, damaged or of another kind.
+
+    Source: this project.
 
     >>> from frlcore import load_model
     >>> load_model("absent.safetensors")

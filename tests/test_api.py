@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import frlcore
+from frlcore.repro.book import reference
 
 
 def test_at_most_twelve_names_that_are_there_and_listed() -> None:
@@ -29,6 +30,24 @@ def test_the_example_of_a_name_is_true(name: str, tmp_path: Path, monkeypatch: p
     thing = getattr(frlcore, name)
     (example,) = [one for one in doctest.DocTestFinder(recurse=False).find(thing, name) if one.examples]
     assert doctest.DocTestRunner(verbose=False).run(example).failed == 0
+
+
+@pytest.mark.parametrize("name", frlcore.__all__)
+def test_a_name_is_documented_in_the_one_form(name: str) -> None:
+    heads = ["Arguments:", *["Returns:"] * name.islower(), "Raises:", "Source:", ">>>"]
+    places = [(getattr(frlcore, name).__doc__ or "").find(f"\n    {head}") for head in heads]
+    assert -1 not in places and places == sorted(places)
+
+
+def test_the_page_of_the_book_shows_every_name_with_its_head_and_its_example() -> None:
+    text = reference.page()
+    assert [line for line in text.splitlines() if line.startswith("## ")] == [
+        f"## `{name}`" for name in sorted(frlcore.__all__, key=str.lower)
+    ]
+    assert text.count("```python\n") == text.count("```pycon\n") == len(frlcore.__all__) == text.count("**Raises:**")
+    assert 'class Attack:\n    eps: float\n    step_size: float\n    steps: int\n    norm: str = "linf"\n```' in text
+    assert "def load_model(path: str | Path, *, device: str = \"cpu\") -> tuple[nn.Module, tuple[str, ...]]\n" in text
+    assert "- `decay(time)`: How far the learning rate has fallen after `time` epochs, as a factor" in text
 
 
 def test_plain_settings_need_no_torch() -> None:

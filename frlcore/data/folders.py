@@ -57,11 +57,21 @@ def image_folder(
     """Read a folder with one directory of images per class, as RGB cut to `size` x `size` pixels, and split it.
 
     Classes are the directories in the order of their names. Every image is scaled until it covers the square and
-    then cropped about its centre. `validation` and `test` are shares of every class, drawn with `seed`; a folder that
-    holds train/, val/ and test/ directories of classes is split as they say. Identical pictures stay in one part.
-    `say` hears in a line each what was left out and which pictures stand twice. Raises UserError, naming the files or
-    directories, for fewer than two classes, a class with too few images for three splits, and files that cannot be
-    read.
+    then cropped about its centre. Identical pictures stay in one part.
+
+    Arguments:
+    - `path`: the folder; one that holds train/, val/ and test/ directories of classes is split as they say
+    - `size`: pixels a side
+    - `validation`, `test`: shares of every class, drawn with `seed`
+    - `augment`: "crop_flip", "crop" or "none", for training on them
+    - `say`: hears in a line each what was left out and which pictures stand twice
+
+    Returns: three splits of images `(N, 3, size, size) uint8` and labels `(N,) int64`.
+
+    Raises: UserError, naming the files or directories, for fewer than two classes, a class with too few images for
+    three splits, and files that cannot be read.
+
+    Source: this project.
 
     >>> from frlcore import image_folder
     >>> image_folder("my-images", size=32)

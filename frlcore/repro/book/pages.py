@@ -27,6 +27,7 @@ import nbformat
 import yaml
 
 from frlcore.errors import UserError
+from frlcore.repro.book import reference
 from frlcore.repro.book.notebook import check, declared, execute, find, heading, labels, page, parse_parameters
 from frlcore.repro.book.offline import add_mathjax, check_offline
 from frlcore.repro.paper import coverage
@@ -183,6 +184,7 @@ def _stage(todo: Sequence[Page], executed: Path, source: Path, *, root: Path) ->
     if not (book / "_toc.yml").exists():
         raise UserError(f"{book / '_toc.yml'} is missing: run this from a checkout of the project")
     files = {path.relative_to(book).as_posix(): path.read_bytes() for path in sorted(book.rglob("*")) if path.is_file()}
+    files["api.md"] = reference.page().encode()
     per_edition = {item.notebook for item in todo if "edition" in item.parameters}
     known, there = set().union(*map(labels, per_edition)), {item.name for item in todo}
     named = [item for item in todo if item.title and item.notebook.stem != coverage.MISSING]

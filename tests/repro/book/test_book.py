@@ -57,6 +57,8 @@ parts:
     chapters: [{file: sections/digits/01_page}, {file: sections/digits/02_not_there_yet}]
   - caption: Empty
     chapters: [{file: sections/theory/03_not_there_yet}]
+  - caption: Using it
+    chapters: [{file: api}]
 """
 
 
@@ -101,6 +103,7 @@ def test_the_book_is_built_in_the_place_of_the_digits_edition(built: tuple[Path,
     assert "#tbl-x-digits" in (html / "index.html").read_text(encoding="utf-8")
     assert (html / "_static" / "mathjax" / offline.MATHJAX).stat().st_size > 1e6
     assert pages.check_offline(html) == []
+    assert 'id="load-model"' in (html / "api.html").read_text(encoding="utf-8")  # made from the docstrings
 
 
 def test_no_path_of_this_machine_is_published(built: tuple[Path, list[str]]) -> None:
