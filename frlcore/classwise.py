@@ -16,7 +16,8 @@ from scipy.special import bdtr, betaincinv
 from frlcore.errors import UserError
 
 KINDS = ("standard", "boundary", "boundary_difference", "robust")
-STATISTICS = ("worst", "average", "gap", "average_examples")  # gap: how far the worst class lies above the average
+SPREADS = ("range", "std", "gini")  # how far the classes lie apart, 0 where they are all alike
+STATISTICS = ("worst", "average", "gap", "average_examples", *SPREADS)  # gap: the worst class minus the average
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,9 +92,14 @@ class ClassErrors:
         values = self._get(kind)
         return int(values.argmax()), float(values.max())
 
-    def std_over_classes(self, kind: str) -> float:
-        """Standard deviation over the classes, which are all there are (divisor C)."""
-        return float(self._get(kind).std())
+    def summary(self, kind: str, statistic: str) -> float:
+        """One number for all classes: a name of `STATISTICS`, as `bootstrap` gives an interval of.
+
+        "range" is the largest minus the smallest error, the robustness disparity index of Shah et al. (2026); "std" the
+        standard deviation over the classes, which are all there are (divisor C); "gini" the Gini coefficient of the
+        classes' shares without the error, their mean absolute difference over twice their mean, 0 if all shares are 0.
+        """
+        return float(_statistic(self._get(kind), statistic, self.n))
 
     def interval(self, kind: str, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
         """Exact interval of every class, (low, high); raises UserError for a difference, which is no proportion."""
@@ -158,13 +164,21 @@ def bootstrap(
     Where no resample differs, as when nothing is wrong, the exact interval of as many examples stands in: a bootstrap
     of a constant has no width, and 8 images without an error do not show that there are none.
     The maximum over noisy classes lies above the true maximum on average, in the data and again in each resample:
-    the "worst" interval is biased upward, the more so the closer the leading classes are. Efron and Tibshirani (1993).
+    the "worst" interval is biased upward, the more so the closer the leading classes are, and so are those of "gap",
+    "range", "std" and "gini": noise alone sets equal classes apart. Efron and Tibshirani (1993).
     """
     _check_level(level)
     truth, values = _matched(labels, wrong)
-    sample = _statistic(_resampled(truth, values, draws, seed), statistic, truth)[:, 0]
-    low, high = np.quantile(sample, [(1 - level) / 2, (1 + level) / 2])
-    if low == high:
+    sizes = np.unique(truth, return_counts=True)[1]
+    sample = _statistic(_resampled(truth, values, draws, seed), statistic, sizes)[:, 0]
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    low, high = np.quantile(sample, tails)
+    if low == high and statistic in SPREADS:  # errors that as many examples allow, drawn under Jeffreys' prior
+        errors = np.array([values[truth == c].sum() for c in np.unique(truth)])
+        drawn = np.random.default_rng(seed).beta(errors + 0.5, sizes - errors + 0.5, size=(draws, len(sizes)))
+        allowed = np.quantile(_statistic(drawn, statistic, sizes), tails)
+        low, high = min(low, allowed[0]), max(high, allowed[1])
+    elif low == high:
         n = _examples(truth, values[:, 0], statistic)
         low, high = interval(low * n, n, level)
     return float(low), float(high)
@@ -190,8 +204,9 @@ def paired_bootstrap(
     _check_level(level)
     truth, values = _matched(labels, wrong_a, wrong_b)
     errors = np.stack([values[truth == c].mean(axis=0) for c in np.unique(truth)], axis=-1)  # (2, classes)
-    observed = _statistic(errors, statistic, truth)
-    sample = _statistic(_resampled(truth, values, draws, seed), statistic, truth)  # (draws, 2)
+    sizes = np.unique(truth, return_counts=True)[1]
+    observed = _statistic(errors, statistic, sizes)
+    sample = _statistic(_resampled(truth, values, draws, seed), statistic, sizes)  # (draws, 2)
     change = sample[:, 0] - sample[:, 1]
     low, high = np.quantile(change, [(1 - level) / 2, (1 + level) / 2])
     if low == high:
@@ -201,6 +216,16 @@ def paired_bootstrap(
     side = min(int((change <= 0).sum()), int((change >= 0).sum()))
     p = min(1.0, 2 * (1 + side) / (draws + 1))
     return Difference(float(observed[0] - observed[1]), float(low), float(high), p)
+
+
+def selection_bias(labels: ArrayLike, wrong: ArrayLike, *, draws: int = 2000, seed: int = 0) -> float:
+    """By how much the worst class's error lies too high for being the largest of noisy ones, a fraction >= 0.
+
+    The bootstrap's estimate: the mean worst error of the resamples minus the observed one. Efron and Tibshirani (1993).
+    """
+    truth, values = _matched(labels, wrong)
+    worst = max(values[truth == c].mean() for c in np.unique(truth))
+    return max(0.0, float(_resampled(truth, values, draws, seed).max(axis=-1).mean() - worst))
 
 
 def mcnemar(wrong_a: ArrayLike, wrong_b: ArrayLike) -> float:
@@ -252,13 +277,18 @@ def _resampled(truth: np.ndarray, values: np.ndarray, draws: int, seed: int) -> 
     return np.stack(means, axis=-1)
 
 
-def _statistic(errors: np.ndarray, statistic: str, truth: np.ndarray) -> np.ndarray:
-    """A statistic over the classes, the last axis; `truth` (N,) are the labels that the errors came from."""
+def _statistic(errors: np.ndarray, statistic: str, sizes: np.ndarray) -> np.ndarray:
+    """A statistic over the classes, the last axis; `sizes` (C,) says how many examples each class has."""
     _one_of(statistic, STATISTICS, "statistic")
     if statistic == "average_examples":
-        return np.average(errors, axis=-1, weights=np.unique(truth, return_counts=True)[1])
+        return np.average(errors, axis=-1, weights=sizes)
+    if statistic == "gini":
+        right, c = np.sort(1 - errors, axis=-1), errors.shape[-1]
+        total = right.sum(axis=-1)
+        return (right @ (2 * np.arange(c) - c + 1)) / (c * np.where(total > 0, total, 1))
     worst, average = errors.max(axis=-1), errors.mean(axis=-1)
-    return {"worst": worst, "average": average, "gap": worst - average}[statistic]
+    found = {"worst": worst, "average": average, "gap": worst - average, "range": worst - errors.min(axis=-1)}
+    return errors.std(axis=-1) if statistic == "std" else found[statistic]
 
 
 def _examples(truth: np.ndarray, values: np.ndarray, statistic: str) -> int:

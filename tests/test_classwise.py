@@ -18,6 +18,7 @@ from frlcore.classwise import (
     interval,
     mcnemar,
     paired_bootstrap,
+    selection_bias,
 )
 from frlcore.errors import UserError
 
@@ -45,8 +46,9 @@ def test_summaries_by_hand() -> None:
     assert errors.average_examples("standard") == pytest.approx(2 / 6)
     assert errors.worst("boundary") == (1, 0.5)
     assert errors.worst("robust") == (0, 0.5)  # the first of equals
-    assert errors.std_over_classes("boundary") == 0.125
-    for call in (errors.average, errors.average_examples, errors.worst, errors.std_over_classes, errors.interval):
+    assert errors.summary("boundary", "std") == 0.125 and errors.summary("boundary", "worst") == 0.5
+    assert errors.summary("standard", "average_examples") == errors.average_examples("standard")
+    for call in (errors.average, errors.average_examples, errors.worst, errors.interval):
         with pytest.raises(UserError, match='unknown error "clean"; choose one of: standard, boundary'):
             call("clean")
 
@@ -328,3 +330,45 @@ def test_the_average_over_examples_takes_labels_as_they_come() -> None:
     labels, wrong = np.array([7, 2, 7, 7]), np.array([1, 0, 1, 1])  # classes 2 and 7, out of order
     exact = stats.binomtest(3, 4).proportion_ci(method="exact")
     assert bootstrap(labels, wrong, "average_examples") == pytest.approx((exact.low, exact.high))
+
+
+def test_spreads_over_classes_by_hand() -> None:
+    zero = np.zeros(3)
+    errors = ClassErrors(np.array([10, 10, 10]), zero, zero, zero, np.array([0.2, 0.5, 0.8]))
+    assert errors.summary("robust", "range") == pytest.approx(0.6)
+    assert errors.summary("robust", "std") == pytest.approx(0.06**0.5)  # (0.09 + 0 + 0.09) / 3
+    assert errors.summary("robust", "gap") == pytest.approx(0.3)
+    # right: 0.8, 0.5, 0.2; the pairs differ by 0, 0.3 (four times) and 0.6 (twice): 2.4 / 9 over twice 0.5
+    assert errors.summary("robust", "gini") == pytest.approx(2.4 / 9)
+    assert all(errors.summary("standard", name) == 0 for name in ("range", "std", "gini", "gap"))
+    one = ClassErrors(np.array([9, 9, 9]), zero, zero, zero, np.array([1.0, 1.0, 0.5]))
+    assert one.summary("robust", "gini") == pytest.approx(2 / 3)  # one class has all that is right: 1 - 1 / C
+    assert ClassErrors(one.n, zero, zero, zero, np.ones(3)).summary("robust", "gini") == 0
+
+
+@pytest.mark.parametrize("statistic", ["range", "std", "gini"])
+def test_intervals_of_spreads_hold_the_truth_and_never_have_no_width(statistic: str) -> None:
+    truth, zero = np.array([0.1, 0.3, 0.7]), np.zeros(3)
+    exact = ClassErrors(np.ones(3, int), zero, zero, zero, truth).summary("robust", statistic)
+    hits = 0
+    for trial in range(60):
+        labels, wrong = outcomes(list(truth), 100, np.random.default_rng(trial))
+        low, high = bootstrap(labels, wrong, statistic, draws=300, seed=trial)
+        hits += low <= exact <= high
+    assert hits >= 52
+    labels = np.repeat(np.arange(4), 20)
+    for wrong in (np.zeros(80), np.ones(80), labels == 2):  # no resample differs from these
+        low, high = bootstrap(labels, wrong, statistic)
+        means = np.array([wrong[labels == c].mean() for c in range(4)])
+        value = ClassErrors(np.full(4, 20), *[means] * 4).summary("robust", statistic)
+        assert low <= value <= high and low < high
+    assert bootstrap(labels, np.zeros(80), "range")[1] < 0.25  # 20 images without an error leave little room
+
+
+def test_selection_bias_is_what_resampling_adds_to_the_worst_class() -> None:
+    labels = np.repeat(np.arange(10), 50)
+    equal = np.tile(np.arange(50) < 20, 10)  # ten classes that all err in 0.4: pure luck which looks worst
+    spread = np.sqrt(0.4 * 0.6 / 50)
+    assert selection_bias(labels, equal, draws=4000) == pytest.approx(1.539 * spread, rel=0.05)  # E max of 10 normals
+    apart = (labels == 3) & (np.tile(np.arange(50), 10) < 25)
+    assert selection_bias(labels, apart) < 0.005
