@@ -1,6 +1,6 @@
 """Fair Robust Learning: attacks, models, class-wise errors and the training loop of Xu et al. (ICML 2021).
 
-Eleven names do the common work; `attacks`, `data`, `models` and `policies` hold the rest. `import frlcore` alone loads
+Twelve names do the common work; `attacks`, `data`, `models` and `policies` hold the rest. `import frlcore` alone loads
 no torch.
 """
 
@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from frlcore.auditing import audit
     from frlcore.classwise import ClassErrors
     from frlcore.data import image_folder
     from frlcore.errors import UserError
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "FRL", "Attack", "ClassErrors", "Policy", "Training", "Uniform", "UserError", "fit", "image_folder", "load_model",
-    "save_model",
+    "FRL", "Attack", "ClassErrors", "Policy", "Training", "Uniform", "UserError", "audit", "fit", "image_folder",
+    "load_model", "save_model",
 ]  # fmt: skip
 _ROOMS = {  # where a name is imported from, at its first use
-    "classwise": ["ClassErrors"], "data": ["image_folder"], "errors": ["UserError"], "fitting": ["fit"],
-    "policies": ["FRL", "Policy", "Uniform"], "saving": ["load_model", "save_model"],
+    "auditing": ["audit"], "classwise": ["ClassErrors"], "data": ["image_folder"], "errors": ["UserError"],
+    "fitting": ["fit"], "policies": ["FRL", "Policy", "Uniform"], "saving": ["load_model", "save_model"],
     "settings": ["Attack", "Training"],
 }  # fmt: skip
 

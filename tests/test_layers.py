@@ -13,7 +13,7 @@ import frlcore
 # A line may import from the lines above it. Rooms on one line know nothing of each other; a line of wings is opened
 # below, where the rooms of each wing stand in the same order.
 HOUSE = """
-errors
+errors page
 settings classwise device
 policies models data theory
 attacks certificates
@@ -21,6 +21,7 @@ frozen
 evaluate strong smoothing acceleration
 training
 fitting saving
+auditing
 repro.places repro.style repro.show repro.surroundings
 repro.runs
 repro.paper repro.own
@@ -31,6 +32,7 @@ __main__
 WINGS = {
     "data": "splits pictures; sources folders; loading",
     "theory": "mixture; features",
+    "auditing": "probe report; result; run",
     "repro.runs": "task locks; store; pace checks; worker; engines; progress",
     "repro.paper": "editions methods printed; plan; trained records coverage device_plan; tables theory_pages; "
                    "claims figures stronger smoothed theory_figures; statements ablation headline; verdicts",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import copy
 import html
 import io
@@ -15,6 +14,7 @@ import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from frlcore import page as pages
 from frlcore.classwise import ClassErrors, Difference, bootstrap, paired_bootstrap
 from frlcore.data import Split
 from frlcore.device import arithmetic
@@ -32,20 +32,13 @@ KINDS = ("standard", "boundary", "robust")
 STATISTICS = {"average": "average", "worst": "worst class"}
 SHOWN = 30  # classes in the picture
 
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; } .wide { overflow-x: auto; font-size: .8rem; }
-th, td { padding: .25rem .7rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
-th:first-child, td:first-child, .settings td { text-align: left; white-space: normal; }
-tr.total td { font-weight: 600; } small { color: #666; } pre { background: #f4f4f4; padding: 1rem; overflow-x: auto; }
-img { max-width: 100%; }
-"""
 NOTE = (
     "Errors in percent on test images that took no part in training or in any choice. Standard: wrong without an "
     "attack. Boundary: right without, wrong under the attack. Robust: wrong at any point of the attack's path. "
     "Brackets hold 95% intervals: exact ones for a class, bootstrap for average and worst class and for changes. The "
     "worst of several noisy classes looks worse than it is, and its interval lies too high rather than too low."
 )
+ALT = "Standard and robust error of every class before and after FRL, with 95% intervals."
 LOAD = """import frlcore
 from frlcore import data
 from frlcore.evaluate import predict
@@ -189,23 +182,20 @@ def page(
     found: Comparison, frame: pd.DataFrame, image: bytes | None, *, title: str, size: int, settings: dict[str, str]
 ) -> str:
     """The report: one HTML page that needs no other file and no network."""
-    name = html.escape(title)
     table = classwise(found, frame)
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{name}: a fair robust classifier</title><style>{STYLE}</style></head>
-<body><h1>{name}: a fair robust classifier</h1>
-<p>{html.escape(verdict(found, frame))}</p>
-{_grid(["error", "before FRL", "after FRL", "change, points"], summary(found, frame))}
-<h2>Class by class</h2>
-{_image(image)}
-<div class="wide">{_grid(["class", *table.columns], table.reset_index().to_numpy().tolist(), bold=2)}</div>
-<p><small>{NOTE}</small></p>
-<h2>Use the model</h2>
-<pre>{html.escape(LOAD.format(size=size))}</pre>
-<h2>Settings</h2>
-<div class="settings">{_grid(["setting", "value"], [list(item) for item in settings.items()])}</div>
-</body></html>
-"""
+    cells = pages.grid(["class", *table.columns], table.reset_index().to_numpy().tolist(), bold=2)
+    return pages.page(
+        f"{title}: a fair robust classifier",
+        f"<p>{html.escape(verdict(found, frame))}</p>",
+        pages.grid(["error", "before FRL", "after FRL", "change, points"], summary(found, frame)),
+        "<h2>Class by class</h2>",
+        "" if image is None else pages.picture(image, ALT),
+        f'<div class="wide">{cells}</div>',
+        f"<p><small>{NOTE}</small></p>",
+        f"<h2>Use the model</h2>\n<pre>{html.escape(LOAD.format(size=size))}</pre>",
+        "<h2>Settings</h2>",
+        f'<div class="settings">{pages.grid(["setting", "value"], [list(item) for item in settings.items()])}</div>',
+    )
 
 
 def verdict(found: Comparison, frame: pd.DataFrame) -> str:
@@ -223,20 +213,3 @@ def verdict(found: Comparison, frame: pd.DataFrame) -> str:
 
 def _cell(row: Any) -> str:
     return f"{row['value']:.1f} [{row['low']:.0f}, {row['high']:.0f}]"
-
-
-def _image(image: bytes | None) -> str:
-    if image is None:
-        return ""
-    alt = "Standard and robust error of every class before and after FRL, with 95% intervals."
-    return f'<img alt="{alt}" src="data:image/svg+xml;base64,{base64.b64encode(image).decode()}">'
-
-
-def _grid(heads: list[Any], rows: list[list[Any]], bold: int = 0) -> str:
-    """An HTML table, its last `bold` rows in bold."""
-    head = "".join(f"<th>{html.escape(str(text))}</th>" for text in heads)
-    body = ""
-    for i, row in enumerate(rows):
-        mark = ' class="total"' if i >= len(rows) - bold else ""
-        body += f"<tr{mark}>" + "".join(f"<td>{html.escape(str(text))}</td>" for text in row) + "</tr>"
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -1,0 +1,124 @@
+"""An audit as one HTML page: in words, in tables with intervals, as a plot, and in pictures."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from frlcore import page as pages
+
+KINDS = ("standard", "boundary", "robust")
+NOTE = (
+    "Errors in percent. Standard: wrong without an attack. Boundary: right without, wrong under the attack. Robust: "
+    "wrong at any point of the attack's path; an attack that fails proves nothing, so the true error is at least as "
+    "large. Brackets hold 95% intervals: exact ones for a class, bootstrap for the others. Range: the largest minus "
+    "the smallest error. Gini coefficient: of the classes' shares without the error, in percent. Noise alone sets "
+    "equal classes apart, so on few images the worst class, range, deviation and Gini coefficient come out too large."
+)
+TESTED = (
+    "Changes in points, this model minus the other, with a 95% interval each for itself. p: McNemar's exact test of a "
+    "class, bootstrap for average, worst class and gap, both groups adjusted by Holm; below 0.05 it is called better "
+    "or worse."
+)
+WORDS = {"average": "average", "worst": "worst class", "gap": "worst class minus average"}
+
+
+def page(
+    title: str,
+    frame: pd.DataFrame,
+    statistics: Mapping[str, str],
+    confusion: pd.DataFrame,
+    *,
+    bias: float,
+    compared: Mapping[str, pd.DataFrame],
+    notes: Sequence[str],
+    examples: Sequence[Any],
+    facts: Mapping[str, str],
+) -> str:
+    """The whole page; `frame` is `Audit.frame()`, `compared` holds `Audit.compare` by error, `bias` is a fraction."""
+    parts = [f"<p>{html.escape(verdict(frame, bias))}</p>"]
+    parts += [f"<p><strong>{html.escape(note)}</strong></p>" for note in notes]
+    parts += [pages.grid(["error", *statistics.values()], summary(frame, statistics))]
+    for kind, table in compared.items():
+        parts += [f"<h2>Against the other model: {kind} error</h2>", f"<p>{html.escape(in_words(table))}</p>",
+                  pages.grid(["class", "this", "other", "change", "p", "this model is"], changes(table), bold=3),
+                  ]  # fmt: skip
+    parts += [f"<p><small>{TESTED}</small></p>"] * bool(compared)
+    names = list(confusion.index)
+    parts += ["<h2>Class by class</h2>", _plot(frame), pages.grid(["class", "images", *KINDS], classwise(frame)),
+              f"<p><small>{NOTE}</small></p>",
+              "<h2>What attacked images are taken for</h2>",
+              f'<div class="wide">{pages.heat(confusion.to_numpy(), names)}</div>']  # fmt: skip
+    if examples:
+        parts += ["<h2>The least and the most robust class</h2>", "<p>Before the attack and after PGD; below, what the "
+                  "model takes the image for.</p>", *(_pair(one, names) for one in examples)]  # fmt: skip
+    settings = [list(item) for item in facts.items()]
+    parts += ["<h2>Settings</h2>", f'<div class="settings">{pages.grid(["setting", "value"], settings)}</div>']
+    return pages.page(title, *parts)
+
+
+def verdict(frame: pd.DataFrame, bias: float) -> str:
+    """Two sentences: the robust error of the worst class beside the average, and how much of it is selection."""
+    rows = frame[frame.error == "robust"].set_index("statistic")
+    worst, average = rows.loc["worst"], rows.loc["average"]
+    return (
+        f"The robust error is {_cell(average)}% on average and {_cell(worst)}% for the worst class, "
+        f"“{worst['class']}”: {_cell(rows.loc['gap'])} points more. Being chosen as the largest of "
+        f"several noisy errors lifts the worst class's by about {100 * bias:.1f} points."
+    )
+
+
+def in_words(table: pd.DataFrame) -> str:
+    """One sentence: for which classes the model is better, worse, not distinguishable."""
+    classes = table[table.statistic == "class"]
+    found = {word: list(classes["class"][classes.verdict == word]) for word in ("better", "worse")}
+    said = [f"{word} on {', '.join(f'“{name}”' for name in names)}" for word, names in found.items() if names]
+    rest = len(classes) - sum(map(len, found.values()))
+    return f"This model is {'; '.join([*said, f'not distinguishable on {rest} of {len(classes)} classes'])}."
+
+
+def summary(frame: pd.DataFrame, statistics: Mapping[str, str]) -> list[list[str]]:
+    """A row a kind of error, a column a statistic."""
+    cells = {(row["error"], row["statistic"]): _cell(row) for row in frame.to_dict("records")}
+    return [[kind, *(cells[kind, statistic] for statistic in statistics)] for kind in KINDS]
+
+
+def classwise(frame: pd.DataFrame) -> list[list[str]]:
+    """A row a class: its images, and each kind of error with its interval."""
+    parts = [frame[(frame.error == kind) & (frame.statistic == "class")].to_dict("records") for kind in KINDS]
+    return [[rows[0]["class"], str(rows[0]["n"]), *map(_cell, rows)] for rows in zip(*parts, strict=True)]
+
+
+def changes(table: pd.DataFrame) -> list[list[str]]:
+    """A row a class, then average, worst class and gap: both errors, the change, its p-value and the verdict."""
+    return [
+        [row["class"] if row["statistic"] == "class" else WORDS[row["statistic"]],
+         f"{row['this']:.1f}", f"{row['other']:.1f}",
+         f"{row['difference']:+.1f} [{row['low']:+.0f}, {row['high']:+.0f}]", f"{row['p']:.2g}", row["verdict"]]
+        for row in table.to_dict("records")
+    ]  # fmt: skip
+
+
+def _cell(row: Any) -> str:
+    return f"{row['value']:.1f} [{row['low']:.0f}, {row['high']:.0f}]"
+
+
+def _plot(frame: pd.DataFrame) -> str:
+    rows = frame[frame.statistic == "class"]
+    order = rows[rows.error == "robust"].reset_index(drop=True).value.sort_values(ascending=False, kind="stable").index
+    parts = {kind: rows[rows.error == kind].reset_index(drop=True).loc[order] for kind in ("standard", "robust")}
+    errors = {kind: tuple(part[name].to_numpy() / 100 for name in ("value", "low", "high"))
+              for kind, part in parts.items()}  # fmt: skip
+    return pages.dots(list(parts["robust"]["class"]), errors)  # type: ignore[arg-type]
+
+
+def _pair(one: Any, names: Sequence[str]) -> str:
+    """One image before and after, each over what it is taken for."""
+    shown = ""
+    for pixels, answer in ((one.before, one.clean), (one.after, one.adversarial)):
+        image = pages.picture(pages.png(pixels), f"{names[one.label]}, taken for {names[answer]}", "png")
+        shown += f"<figure>{image}<figcaption>{html.escape(names[answer])}</figcaption></figure>"
+    return shown
