@@ -36,7 +36,7 @@ WINGS = {
     "repro.runs": "task locks; store; pace checks; worker; engines; progress",
     "repro.paper": "editions methods printed; plan; trained records coverage device_plan; tables theory_pages; "
                    "claims figures stronger smoothed theory_figures; statements ablation headline; verdicts",
-    "repro.own": "report images duration; fit",
+    "repro.own": "report images duration model; fit; audit; commands",
     "repro.book": "notebook offline lab reference; pages",
 }  # fmt: skip
 FLOORS = {name: floor for floor, line in enumerate(HOUSE.split("\n")) for name in line.split()}

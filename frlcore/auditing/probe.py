@@ -56,12 +56,14 @@ def _ask(model: Model, x: Tensor, classes: Sequence[str] | None) -> Tensor:
         raise UserError(
             f"the model answers with a {type(found).__name__}, not a tensor; wrap it so that it returns logits alone"
         )
-    wanted = len(classes) if classes else "C"
-    if found.dim() != 2 or len(found) != len(x) or (classes and found.shape[1] != len(classes)):
+    if found.dim() != 2 or len(found) != len(x):
         raise UserError(
-            f"the model answers {len(x)} images with shape {tuple(found.shape)}; it should be ({len(x)}, {wanted}), "
-            "one logit a class"
+            f"the model answers {len(x)} images with shape {tuple(found.shape)}; it should be ({len(x)}, C), a logit "
+            "for each of C classes"
         )
+    if classes and found.shape[1] != len(classes):
+        named = ", ".join(classes) if len(classes) <= 20 else f"{classes[0]} to {classes[-1]}"
+        raise UserError(f"the model has {found.shape[1]} outputs and the data {len(classes)} classes: {named}")
     return found
 
 

@@ -64,9 +64,11 @@ def verdict(frame: pd.DataFrame, bias: float) -> str:
     """Two sentences: the robust error of the worst class beside the average, and how much of it is selection."""
     rows = frame[frame.error == "robust"].set_index("statistic")
     worst, average = rows.loc["worst"], rows.loc["average"]
+    alike = int((rows.loc["class"].value == worst["value"]).sum()) - 1
+    name = f"“{worst['class']}”" + (f" and {alike} more alike" if alike else "")
     return (
         f"The robust error is {_cell(average)}% on average and {_cell(worst)}% for the worst class, "
-        f"“{worst['class']}”: {_cell(rows.loc['gap'])} points more. Being chosen as the largest of "
+        f"{name}: {_cell(rows.loc['gap'])} points more. Being chosen as the largest of "
         f"several noisy errors lifts the worst class's by about {100 * bias:.1f} points."
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ class Audit:
     found: Outcomes
     eps: float
     norm: str
-    attack: str  # in words: "PGD-20", "AutoAttack (standard)"
+    attack: str  # in words: "PGD-20", "standard AutoAttack"
     seconds: float
     digest: str  # sha256 of images and labels
     notes: tuple[str, ...] = ()  # what a reader of the numbers has to know of the model
@@ -82,6 +83,10 @@ class Audit:
         The Gini coefficient is in percent, too: 0 where all classes fare alike, near 100 where one has all that is
         right.
         """
+        return self._numbers.copy()
+
+    @cached_property
+    def _numbers(self) -> pd.DataFrame:
         rows: list[dict[str, Any]] = []
         for kind in KINDS:
             for c, (low, high) in enumerate(zip(*self.errors.interval(kind), strict=True)):

@@ -13,13 +13,14 @@ import typer
 from rich.console import Console
 
 from frlcore.errors import UserError
+from frlcore.repro.own import commands as own
+from frlcore.repro.own.commands import DeviceOption
 from frlcore.repro.paper import plan as plans
 from frlcore.repro.places import checkout
 from frlcore.repro.runs.progress import Report, clock
 from frlcore.repro.runs.store import default_store
 from frlcore.repro.runs.task import Run, Task
 from frlcore.repro.surroundings import OutputError, a_home, complain, watched_output
-from frlcore.settings import MODELS
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,7 +39,6 @@ EditionOption = Annotated[str, typer.Option(help=f"Data set and size: {', '.join
 SeedsOption = Annotated[int, typer.Option(help="How many seeds of every run, counted from 0.")]
 WorkersOption = Annotated[int | None, typer.Option(help="Runs side by side; default: one a core, or two on a GPU.")]
 ThreadsOption = Annotated[int, typer.Option(help="CPU threads of each run; more than 1 when runs are few.")]
-DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ..., or auto.")]
 
 
 @app.command()
@@ -173,31 +173,8 @@ def book(
     out.print(f"The book is ready after {clock(time.monotonic() - begin)}: {index}", soft_wrap=True, markup=False)
 
 
-@app.command()
-def fit(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder with one directory of images per class.")],
-    eps: Annotated[str, typer.Option(help="l-inf radius in units of the pixel range, as 8/255 or 0.03.")] = "8/255",
-    tau: Annotated[float, typer.Option(help="How far a class may lie above the average before it is helped.")] = 0.05,
-    size: Annotated[int, typer.Option(help="Images are cut to this many pixels a side.")] = 32,
-    model: Annotated[str, typer.Option(help=f"One of {', '.join(MODELS)}.")] = "preact_resnet18",
-    variant: Annotated[str, typer.Option(help="reweight, remargin or reweight+remargin.")] = "reweight+remargin",
-    epochs: Annotated[int, typer.Option(help="Epochs of PGD adversarial training, the robust start.")] = 30,
-    fine_tune_epochs: Annotated[int, typer.Option(help="Epochs of Fair Robust Learning.")] = 20,
-    batch_size: Annotated[int, typer.Option(help="Images a batch.")] = 128,
-    lr: Annotated[float, typer.Option(help="First learning rate; the fine-tuning takes a tenth.")] = 0.1,
-    augment: Annotated[str, typer.Option(help="crop_flip, crop (keeps left and right apart) or none.")] = "crop_flip",
-    seed: Annotated[int, typer.Option(help="Seed of the split, the weights and the training.")] = 0,
-    device: DeviceOption = "auto",
-    target: Annotated[Path, typer.Option("--out", help="Folder for the results.")] = Path("my-images-frl"),
-) -> None:
-    """Train a fair robust classifier on the images in PATH; leave it and a report on held-out images in --out."""
-    from frlcore.repro.own import report as fit_report
-    from frlcore.repro.own.fit import Job, fit_folder
-
-    job = Job(path, eps, tau, size, model, variant, epochs, fine_tune_epochs, batch_size, lr, augment, seed)
-    found = fit_folder(job, target, device=device, console=out)
-    out.print(fit_report.terminal(found, found.frame()))
-    out.print(f"Wrote {target / 'report.html'} and the model beside it.", soft_wrap=True, markup=False)
+app.command()(own.fit)
+app.command()(own.audit)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -172,8 +172,9 @@ def fails(logits: Tensor) -> Tensor:
     [
         ({"model": Lazy(lambda z: (z, z))}, "answers with a tuple, not a tensor"),
         ({"model": Lazy(lambda z: z.softmax(1))}, "probabilities .* leave out its softmax"),
-        ({"model": Lazy(lambda z: z[:, :1])}, r"with shape \(6, 1\); it should be \(6, 2\)"),
-        ({"model": Lazy(lambda z: z.repeat(1, 5))}, r"with shape \(6, 10\); it should be \(6, 2\)"),
+        ({"model": Lazy(lambda z: z[:, 0])}, r"with shape \(6,\); it should be \(6, C\)"),
+        ({"model": Lazy(lambda z: z[:, :1]), "classes": None}, "one output"),
+        ({"model": Lazy(lambda z: z.repeat(1, 5))}, "has 10 outputs and the data 2 classes: dark <d>, bright"),
         ({"model": Lazy(lambda z: z / 0)}, "not finite"),
         ({"model": Lazy(lambda z: z.detach())}, "no gradient"),
         ({"model": Lazy(fails)}, "fails on images of shape .*KeyError"),

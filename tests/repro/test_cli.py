@@ -32,6 +32,7 @@ OPTIONS = {
     "show": ["PLAN", "--edition", "--csv", "figure1"],
     "book": ["--edition", "--seeds", "--workers", "--smoke"],
     "fit": ["PATH", "--eps", "--tau", "--size", "--variant", "--out"],
+    "audit": ["MODEL", "--data", "--against", "--eps", "--norm", "--attack", "--per-class", "--out", "robustbench"],
     "notebook": ["NAME", "--output", "-p KEY VALUE"],
 }
 

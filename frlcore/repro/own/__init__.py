@@ -1,4 +1,4 @@
-"""Your own images: a folder to a fair robust model and its report.
+"""Your own images and models: a folder to a fair robust model and its report, and the audit of any model.
 
-    images report duration < fit
+    images report duration model < fit < audit < commands
 """

@@ -1,0 +1,252 @@
+"""`frl audit`: how each class fares with any model, on CIFAR-10's test images or a folder's, with a report.
+
+    <out>/report.html      errors of every class, the worst one, what attacked images are taken for, the exact command
+    <out>/report.csv       the numbers of the report
+    <out>/report.json      the same with the predictions' confusion, settings and tests
+    <out>/comparison.csv   with --against: paired tests class by class
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from frlcore import data
+from frlcore.auditing import Audit, audit
+from frlcore.auditing.report import in_words, verdict
+from frlcore.auditing.result import KINDS, STATISTICS
+from frlcore.auditing.run import ATTACKS
+from frlcore.classwise import selection_bias
+from frlcore.data.folders import scan
+from frlcore.data.pictures import decode
+from frlcore.data.splits import shuffled_classes
+from frlcore.device import pick_device
+from frlcore.errors import UserError
+from frlcore.repro import places
+from frlcore.repro.own.fit import radius
+from frlcore.repro.own.model import Given, load
+from frlcore.repro.runs.progress import LINE_SECONDS, clock
+from frlcore.repro.surroundings import processors
+from frlcore.saving import put
+from frlcore.settings import NORMS
+
+CIFAR = "cifar10"
+BATCH = 100  # images between two signs of progress
+SIZE = 32  # pixels a side of a folder's images, for a model that does not know its own
+MAY_KNOW = "All images of the folder were taken; if the model was trained on some of them, its errors are too low."
+
+
+@dataclass(frozen=True)
+class Job:
+    """What `frl audit` is asked for; raises UserError for what cannot be, before a model or an image is read."""
+
+    model: str
+    data: str
+    against: str | None = None
+    eps: str = "8/255"
+    norm: str = "linf"
+    attack: str = "pgd"
+    per_class: int | None = None
+    size: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, known in (("norm", NORMS), ("attack", ATTACKS)):
+            if getattr(self, name) not in known:
+                raise UserError(f"unknown --{name} '{getattr(self, name)}'; choose {' or '.join(known)}")
+        self.radius  # noqa: B018 (raises for what is none)
+        for name in ("per_class", "size"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+        if not 0 <= self.seed < 2**31:
+            raise UserError(f"a seed is a whole number from 0 to 2^31 - 1, got {self.seed}")
+
+    @property
+    def radius(self) -> float:
+        """`eps` as a number; raises UserError for what is none."""
+        return radius(self.eps) if self.norm == "linf" else _length(self.eps)
+
+
+def _length(text: str) -> float:
+    """An l2 radius: with the pixel range as unit it may be above 1."""
+    above, slash, below = text.partition("/")
+    try:
+        value = float(above) / (float(below) if slash else 1.0)
+    except (ValueError, ZeroDivisionError) as error:
+        raise UserError(f"eps is a number such as 0.5 or 128/255, not '{text}'") from error
+    if not 0 < value < 100:
+        raise UserError(f"an l2 eps is a positive length in units of the pixel range, such as 0.5, not '{text}'")
+    return value
+
+
+def audit_files(job: Job, out: Path, *, command: str, device: str = "auto", console: Console) -> Audit:
+    """Audit the model, and the one it is set against, and write the report into `out`, a new or empty folder.
+
+    Raises UserError, with nothing written, for models, images and settings that do not fit together.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} is {'not empty' if out.is_dir() else 'a file'}; choose another --out")
+    where = pick_device(device)
+    torch.set_num_threads(min(torch.get_num_threads(), processors()))  # torch sees the cores, not a quota of them
+    given = {name: load(name, job.norm) for name in (job.model, job.against) if name}
+    images, labels, classes, notes = _images(job, given)
+    chosen = _chosen(labels, job.per_class, job.seed)
+    images, labels = images[chosen], labels[chosen]
+    for line in notes:
+        console.print(line, soft_wrap=True, markup=False)
+    with _folder(out):
+        found = {}
+        for name, model in given.items():
+            with _Bar(name, len(images), console) as bar:
+                found[name] = audit(
+                    model.model, images, labels, classes=classes, eps=job.radius, norm=job.norm, attack=job.attack,
+                    batch_size=BATCH, seed=job.seed, device=str(where), progress=bar.see,
+                )  # fmt: skip
+            for line in found[name].notes:
+                console.print(line, soft_wrap=True, markup=False)
+        this = found[job.model]
+        against = found[job.against] if job.against else None
+        _write(out, job, this, against, notes, command)
+    console.print(terminal(this))
+    bias = selection_bias(this.found.label, this.wrong("robust"))
+    for line in [verdict(this.frame(), bias), *([in_words(this.compare(against))] if against else [])]:
+        console.print(line, soft_wrap=True, markup=False)
+    return this
+
+
+def _images(job: Job, given: dict[str, Given]) -> tuple[torch.Tensor, torch.Tensor, tuple[str, ...], list[str]]:
+    """Images (N, C, H, W) uint8, labels, the names of the classes, and what to say of them."""
+    if job.data == CIFAR:
+        if job.size not in (None, SIZE):
+            raise UserError(f"CIFAR-10's images have {SIZE} pixels a side, so leave out --size")
+        splits = data.load(CIFAR, root=places.downloads())
+        images, labels, classes, notes = splits.test.images, splits.test.labels, splits.info.classes, []
+    else:
+        listing = scan(job.data)
+        classes = listing.classes
+    known = {name: one.classes for name, one in given.items() if one.classes}
+    for name, own in known.items():
+        if sorted(own) != sorted(classes):
+            raise UserError(
+                f"the classes of {name} are not those of {job.data}: {', '.join(own)} | {', '.join(classes)}"
+            )
+    order = next(iter(known.values()), classes)
+    if any(own != order for own in known.values()):
+        raise UserError("the two models have the same classes in different orders")
+    if job.data != CIFAR:
+        sizes = {one.size for one in given.values() if one.size} | ({job.size} if job.size else set())
+        if len(sizes) > 1:
+            raise UserError(f"the models and --size ask for images of different sizes: {sorted(sizes)} pixels a side")
+        test = [i for i, part in enumerate(listing.parts) if part == "test"]
+        taken = test or range(len(listing.files))
+        pixels = decode([listing.files[i] for i in taken], next(iter(sizes), SIZE), root=listing.root)
+        images, labels = torch.from_numpy(pixels), torch.tensor([listing.labels[i] for i in taken])
+        notes = [*listing.notes, f"Only the {len(test)} images of its test folder were taken." if test else MAY_KNOW]
+    return images, torch.tensor([order.index(name) for name in classes])[labels], order, notes
+
+
+def _chosen(labels: torch.Tensor, per_class: int | None, seed: int) -> torch.Tensor:
+    """Positions of `per_class` images of each class, drawn with `seed`, in their order; of all where it is None."""
+    if per_class is None:
+        return torch.arange(len(labels))
+    return torch.from_numpy(np.sort(np.concatenate([o[:per_class] for o in shuffled_classes(labels.numpy(), seed)])))
+
+
+@contextmanager
+def _folder(out: Path) -> Iterator[None]:
+    """Make the folder, and take it away again where nothing came of it."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write into {out}: {error.strerror or error}; choose another --out") from error
+    try:
+        yield
+    finally:
+        if not any(out.iterdir()):
+            out.rmdir()
+
+
+def _write(out: Path, job: Job, this: Audit, against: Audit | None, notes: list[str], command: str) -> None:
+    frame = this.frame().assign(model=job.model)
+    compared = {}
+    if against is not None:
+        frame = pd.concat([frame, against.frame().assign(model=job.against)])
+        compared = {kind: this.compare(against, kind) for kind in KINDS}
+        tests = pd.concat([table.assign(error=kind) for kind, table in compared.items()])
+        put(out / "comparison.csv", tests.to_csv(index=False, lineterminator="\n").encode())
+    put(out / "report.csv", frame.to_csv(index=False, lineterminator="\n").encode())
+    content: dict[str, Any] = {
+        "command": command, "model": job.model, "against": job.against, "data": job.data, "attack": this.attack,
+        "eps": this.eps, "norm": this.norm, "classes": this.classes, "images": len(this.found.label),
+        "sha256": this.digest, "seconds": round(this.seconds, 1), "notes": [*this.notes, *notes],
+        "selection_bias": 100 * selection_bias(this.found.label, this.wrong("robust")),
+        "confusion": this.confusion().to_numpy().tolist(), "percent": frame.to_dict("records"),
+        "compared": {kind: table.to_dict("records") for kind, table in compared.items()},
+    }  # fmt: skip
+    put(out / "report.json", (json.dumps(content, indent=1, ensure_ascii=False, default=_plain) + "\n").encode())
+    facts = {"command": command, "model": job.model, "the other model": job.against or "none", "data": job.data,
+             "on the data": " ".join(notes) or "nothing to say"}  # fmt: skip
+    this.to_html(out / "report.html", title=f"{job.model} on {job.data}", against=against, settings=facts)
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy as JSON knows it."""
+    return value.item()
+
+
+def terminal(this: Audit) -> Table:
+    """The summary for a terminal of 80 columns."""
+    frame = this.frame()
+    title = f"Error on {len(this.found.label)} images, {this.attack}, % [95%]"
+    table = Table("error", title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    shown = ("average", "worst", "range")
+    for name in shown:
+        table.add_column(STATISTICS[name], justify="right", no_wrap=True)
+    for kind in KINDS:
+        rows = frame[frame.error == kind].set_index("statistic")
+        table.add_row(kind, *(f"{row.value:.1f} \\[{row.low:.0f}, {row.high:.0f}]" for row in rows.loc[list(shown)]
+                              .itertuples()))  # fmt: skip
+    return table
+
+
+class _Bar:
+    """Images done and the time left: a bar on a terminal, elsewhere a line every ten seconds."""
+
+    def __init__(self, what: str, total: int, console: Console) -> None:
+        self.what, self.total, self.console = what, total, console
+        self.begin = self.printed = time.monotonic()
+        words = TextColumn("{task.description}", markup=False)
+        columns = (words, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self.task = self.bar.add_task(what, total=total)
+
+    def __enter__(self) -> _Bar:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def see(self, done: int) -> None:
+        """Take in how many images are done."""
+        left = clock((time.monotonic() - self.begin) * (self.total - done) / done)
+        self.bar.update(self.task, completed=done, description=f"{self.what}, about {left} left")
+        if not self.console.is_terminal and time.monotonic() - self.printed > LINE_SECONDS:
+            self.printed = time.monotonic()
+            line = f"{self.what}: {done} of {self.total} images, about {left} left"
+            self.console.print(line, soft_wrap=True, markup=False)
+
+
