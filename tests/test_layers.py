@@ -35,7 +35,7 @@ WINGS = {
     "auditing": "probe report; result; run",
     "repro.runs": "task locks; store; pace checks; worker; engines; progress",
     "repro.paper": "editions methods printed; plan; trained records coverage device_plan; tables theory_pages; "
-                   "claims figures stronger smoothed theory_figures; statements ablation headline; verdicts",
+                   "claims figures stronger smoothed theory_figures outside; statements ablation headline; verdicts",
     "repro.own": "report images duration model; fit; audit; commands",
     "repro.book": "notebook offline lab reference; pages",
 }  # fmt: skip

@@ -135,7 +135,7 @@ def test_a_broken_reference_fails_the_book_every_time(built: tuple[Path, list[st
     index.write_text(good, encoding="utf-8")
 
 
-@pytest.mark.parametrize("change", ["notebook", "source", "paper", "records", "edition"])
+@pytest.mark.parametrize("change", ["notebook", "source", "paper", "outside", "records", "edition"])
 def test_every_input_is_part_of_the_fingerprint(project: Path, change: str) -> None:
     first = pages.pages(["digits"], root=project, records_fingerprint="a")[0]
     assert pages.pages(["digits"], root=project, records_fingerprint="a")[0] == first
@@ -145,6 +145,9 @@ def test_every_input_is_part_of_the_fingerprint(project: Path, change: str) -> N
         (project / "frlcore" / "one.py").write_text("ONE = 2\n", encoding="utf-8")
     if change == "paper":
         (project / "data" / "paper" / "table1.csv").write_text("a\n1\n", encoding="utf-8")
+    if change == "outside":
+        (project / "data" / "outside").mkdir()
+        (project / "data" / "outside" / "others.csv").write_text("a\n1\n", encoding="utf-8")
     edition, records = "smoke" if change == "edition" else "digits", "b" if change == "records" else "a"
     assert pages.pages([edition], root=project, records_fingerprint=records)[0].fingerprint != first.fingerprint
 
