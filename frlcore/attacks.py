@@ -7,35 +7,44 @@ left on the parameters. `x: (N, ...) float`, `y: (N,) int64`, radii in the units
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import logging
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from frlcore.answers import Model, check_images, check_labels, check_model, eval_mode
 from frlcore.errors import UserError
 from frlcore.settings import NORMS
 
+LOG = logging.getLogger(__name__)
 LOSSES = ("ce", "kl")
-Model = Callable[[Tensor], Tensor]
+FLAT = 1e-12  # a gradient of this Euclidean length or less leads nowhere
+Slope = Callable[[Tensor, Tensor], Tensor]
+Gradient = Callable[[Model, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-@contextmanager
-def eval_mode(model: Model) -> Iterator[None]:
-    """Run the body with `model` in eval mode, then restore the mode of every submodule."""
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    training = [m for m in modules if m.training]
-    for m in training:
-        m.training = False
-    try:
-        yield
-    finally:
-        for m in training:
-            m.training = True
+def ce_slope(logits: Tensor, target: Tensor) -> Tensor:
+    """Derivative `(N, C)` of the summed cross-entropy by the logits, as float32 has it; `target` as below."""
+    if target.dim() == 1:
+        target = F.one_hot(target, logits.shape[1])
+    return F.softmax(logits, dim=1) - target
 
 
-def input_gradient(model: Model, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def steady_slope(logits: Tensor, y: Tensor) -> Tensor:
+    """`ce_slope`, and that of the margin where float32 rounds the probability of class `y` to 1 and its slope to 0.
+
+    The direction is the one that the cross-entropy's gradient tends to as the logits grow: up the nearest other class,
+    down the right one (Carlini and Wagner 2017). So an attack finds the same on logits times 1 and times 100.
+    """
+    slope, own = ce_slope(logits, y), y[:, None]
+    nearest = logits.scatter(1, own, -torch.inf).argmax(1, keepdim=True)
+    margin = torch.zeros_like(slope).scatter(1, nearest, 1.0).scatter(1, own, -1.0)
+    return torch.where(slope.gather(1, own) == 0, margin, slope)
+
+
+def input_gradient(model: Model, x: Tensor, target: Tensor, slope: Slope = ce_slope) -> tuple[Tensor, Tensor]:
     """Gradient of the summed cross-entropy with respect to `x`, and the logits at `x`.
 
     `target` holds class indices `(N,)`, or probabilities `(N, C)`: against the fixed clean probabilities the
@@ -47,10 +56,7 @@ def input_gradient(model: Model, x: Tensor, target: Tensor) -> tuple[Tensor, Ten
     x = x.detach().requires_grad_()
     with torch.enable_grad():
         logits = model(x)
-    if target.dim() == 1:
-        target = F.one_hot(target, logits.shape[1])
-    slope = F.softmax(logits.detach(), dim=1) - target  # d (summed cross-entropy) / d logits
-    (gradient,) = torch.autograd.grad(logits, x, slope)
+    (gradient,) = torch.autograd.grad(logits, x, slope(logits.detach(), target))
     return gradient, logits.detach()
 
 
@@ -104,6 +110,7 @@ def climb(
     step: float | Tensor,
     steps: int,
     visit: Callable[[Tensor], Tensor | None] = lambda logits: None,
+    gradient_of: Gradient = input_gradient,
 ) -> Tensor:
     """The point that projected gradient ascent in `ball` reaches from `x` in `steps` steps.
 
@@ -113,14 +120,14 @@ def climb(
     for _ in range(steps):
         if not len(x):
             break
-        gradient, logits = input_gradient(model, x, target)
+        gradient, logits = gradient_of(model, x, target)
         x = ball.ascend(x, gradient, step)
         if (kept := visit(logits)) is not None:
             x, target, ball = x[kept], target[kept], ball.select(kept)
     return x
 
 
-def pgd(
+def perturb(
     model: Model,
     x: Tensor,
     y: Tensor,
@@ -133,14 +140,10 @@ def pgd(
     random_start: bool = True,
     clip: tuple[float, float] | None = (0, 1),
     generator: torch.Generator | None = None,
+    gradient_of: Gradient = input_gradient,
 ) -> Tensor:
-    """Projected gradient ascent on the loss inside the ball of radius `eps` (Eq. 1; Madry et al. 2018).
+    """`pgd` for a training loop: model, images and labels are trusted, and the loss is float32's cross-entropy.
 
-    `eps` and `step_size` are floats or one value per sample `(N,)`. `loss="ce"` climbs the cross-entropy with `y`;
-    `loss="kl"` climbs KL(clean prediction || prediction), the inner maximisation of TRADES (Zhang et al. 2019),
-    whose clean target is computed once. `random_start` begins at a uniform point of the ball for "ce" and, as TRADES
-    does, at `x + 0.001 N(0, 1)` for "kl", whose gradient at `x` itself is zero. `clip=None`
-    leaves the input space unbounded.
     Raises UserError for a radius or step that is not positive, `steps < 1`, or an unknown norm or loss.
     """
     if loss not in LOSSES:
@@ -161,7 +164,43 @@ def pgd(
         elif random_start:
             noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
             x_adv = ball.project(x + 0.001 * noise)
-        return climb(model, ball, x_adv, target, step, steps).detach()
+        return climb(model, ball, x_adv, target, step, steps, gradient_of=gradient_of).detach()
+
+
+def pgd(
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eps: float | Tensor,
+    step_size: float | Tensor,
+    steps: int,
+    norm: str = "linf",
+    loss: str = "ce",
+    random_start: bool = True,
+    clip: tuple[float, float] | None = (0, 1),
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Projected gradient ascent on the loss inside the ball of radius `eps` (Eq. 1; Madry et al. 2018).
+
+    `eps` and `step_size` are floats or one value per sample `(N,)`. `loss="ce"` climbs the cross-entropy with `y`,
+    and the margin where that is rounded away (`steady_slope`);
+    `loss="kl"` climbs KL(clean prediction || prediction), the inner maximisation of TRADES (Zhang et al. 2019),
+    whose clean target is computed once. `random_start` begins at a uniform point of the ball for "ce" and, as TRADES
+    does, at `x + 0.001 N(0, 1)` for "kl", whose gradient at `x` itself is zero. `clip=None`
+    leaves the input space unbounded. Warns of images whose gradient vanishes all the same.
+    Raises UserError for a radius or step that is not positive, `steps < 1`, an unknown norm or loss, and for a model,
+    images or labels that are not as in `answers`.
+    """
+    check_images(x, clip)
+    y = check_labels(y, len(x), check_model(model, x))
+    watch = Watch(len(x), x.device, steady_slope if loss == "ce" else ce_slope)
+    found = perturb(
+        model, x, y, eps=eps, step_size=step_size, steps=steps, norm=norm, loss=loss, random_start=random_start,
+        clip=clip, generator=generator, gradient_of=watch.gradient_of,
+    )  # fmt: skip
+    say_flat(watch.flat)
+    return found
 
 
 def fgsm(
@@ -169,6 +208,30 @@ def fgsm(
 ) -> Tensor:
     """One signed-gradient step of length `eps` (Goodfellow et al. 2014)."""
     return pgd(model, x, y, eps=eps, step_size=eps, steps=1, random_start=False, clip=clip)
+
+
+class Watch:
+    """`input_gradient` with a slope of its own, that notes which of `count` samples met a gradient that vanishes."""
+
+    def __init__(self, count: int, device: torch.device, slope: Slope) -> None:
+        self.flat = torch.zeros(count, dtype=torch.bool, device=device)
+        self.active = torch.arange(count, device=device)  # the samples still in the batch; whoever drops some says so
+        self.slope = slope
+
+    def gradient_of(self, model: Model, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        gradient, logits = input_gradient(model, x, target, self.slope)
+        self.flat[self.active] |= gradient.flatten(1).norm(dim=1) <= FLAT
+        return gradient, logits
+
+
+def say_flat(flat: Tensor) -> None:
+    """Warn in one line if gradients vanished, of the samples marked in `flat: (N,) bool`."""
+    if count := int(flat.sum()):
+        LOG.warning(
+            "the gradient vanished for %d of %d images (%.0f%%), which the attack then could hardly move: that is no "
+            "robustness; strong.autoattack does without gradients in part",
+            count, len(flat), 100 * count / len(flat),
+        )  # fmt: skip
 
 
 def per_sample(value: float | Tensor, x: Tensor, name: str) -> float | Tensor:

@@ -7,13 +7,16 @@ point only; `last_iterate=True`, as in the final test, keeps every example to th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from frlcore.attacks import Ball, Model, climb, eval_mode
+from frlcore.answers import Model, ask, check_labels, check_model, check_pixels, eval_mode
+from frlcore.attacks import Ball, Slope, Watch, climb, input_gradient, say_flat, steady_slope
 from frlcore.data import Split, to_float
 from frlcore.errors import UserError
 from frlcore.frozen import freeze
@@ -37,9 +40,12 @@ class Outcomes:
 
 
 def predict(model: nn.Module, images: Tensor, *, scale: int, batch_size: int = 1000) -> Tensor:
-    """Class indices `(N,) int64` for uint8 images, model in eval mode."""
-    with eval_mode(model), torch.no_grad():
-        return torch.cat([model(to_float(b, scale)).argmax(1) for b in images.split(batch_size)])
+    """Class indices `(N,) int64` for uint8 images, model in eval mode.
+
+    Raises UserError for images and answers that are not as in `answers`.
+    """
+    check_pixels(images, scale)
+    return torch.cat([ask(model, to_float(b, scale)).argmax(1) for b in images.split(batch_size)])
 
 
 def outcomes(
@@ -54,24 +60,62 @@ def outcomes(
 ) -> Outcomes:
     """Run `attack` over a split and say what the model answered (Sec. 5.1: PGD-20).
 
-    Where a batch needs more memory than a GPU has, it starts again with half of it, from other random points; raises
-    UserError when one image is too many.
+    Where float32 rounds the cross-entropy away the margin is climbed in its place (`attacks.steady_slope`), so a model
+    is not called more robust for larger logits; images whose gradient vanishes all the same and that withstand are
+    counted in a warning. Raises UserError for images, labels and a model that are not as in `answers`, and when one
+    image is too many for the device's memory.
     """
-    before = None if generator is None else generator.get_state()
-    try:
-        return _outcomes(model, split, scale, attack, generator, batch_size, last_iterate)
-    except torch.OutOfMemoryError as error:
-        if batch_size == 1:
-            raise UserError("the device's free memory does not suffice for one image; free some of it") from error
-    if generator is not None and before is not None:
-        generator.set_state(before)
-    return outcomes(
-        model, split, scale=scale, attack=attack, generator=generator, batch_size=batch_size // 2,
-        last_iterate=last_iterate,
+    check_pixels(split.images, scale)
+
+    def classes(size: int) -> int:
+        return max(check_model(model, to_float(part, scale)) for part in split.images.split(size))
+
+    labels = check_labels(split.labels, len(split.images), _within_memory(classes, batch_size, None))
+    found, flat = walk(
+        model, Split(split.images, labels, split.index), scale=scale, attack=attack, generator=generator,
+        batch_size=batch_size, last_iterate=last_iterate, slope=steady_slope,
     )  # fmt: skip
+    say_flat(flat.cpu() & torch.from_numpy(found.adversarial == found.label))
+    return found
 
 
-def _outcomes(
+def walk(
+    model: nn.Module,
+    split: Split,
+    *,
+    scale: int,
+    attack: Attack,
+    generator: torch.Generator | None = None,
+    batch_size: int = 1000,
+    last_iterate: bool = False,
+    slope: Slope | None = None,
+) -> tuple[Outcomes, Tensor]:
+    """`outcomes` on trust, as training and records have it, and which images met a vanishing gradient, `(N,) bool`.
+
+    Without a `slope` the cross-entropy is climbed as float32 has it, and no gradient is watched. Where a batch needs
+    more memory than a GPU has, it starts again with half of it, from other random points; raises UserError when one
+    image is too many.
+    """
+    return _within_memory(
+        lambda size: _walk(model, split, scale, attack, generator, size, last_iterate, slope), batch_size, generator
+    )
+
+
+def _within_memory(work: Callable[[int], Any], batch_size: int, generator: torch.Generator | None) -> Any:
+    """What `work` makes with the largest batch that fits, `batch_size` or a half, a quarter of it and so on."""
+    before = None if generator is None else generator.get_state()
+    while True:
+        try:
+            return work(batch_size)
+        except torch.OutOfMemoryError as error:
+            if batch_size == 1:
+                raise UserError("the device's free memory does not suffice for one image; free some of it") from error
+        batch_size //= 2
+        if generator is not None and before is not None:
+            generator.set_state(before)
+
+
+def _walk(
     model: nn.Module,
     split: Split,
     scale: int,
@@ -79,23 +123,27 @@ def _outcomes(
     generator: torch.Generator | None,
     batch_size: int,
     last_iterate: bool,
-) -> Outcomes:
-    clean, adversarial, last = [], [], []
+    slope: Slope | None,
+) -> tuple[Outcomes, Tensor]:
+    clean, adversarial, last, flat = [], [], [], []
     with eval_mode(model):
         frozen = freeze(model, *split.images.shape[2:])
         for images, y in zip(split.images.split(batch_size), split.labels.split(batch_size), strict=True):
             x = to_float(images, scale)
             with torch.no_grad():
                 clean.append(frozen(x).argmax(1))
-            worst, final = _attack(frozen, x, y, clean[-1], attack, generator, last_iterate)
+            watch = Watch(len(y), y.device, slope) if slope else None
+            worst, final = _attack(frozen, x, y, clean[-1], attack, generator, last_iterate, watch)
             adversarial.append(worst)
             last.append(final)
-    return Outcomes(
+            flat.append(watch.flat if watch else torch.zeros_like(y, dtype=torch.bool))
+    found = Outcomes(
         label=_small([split.labels]),
         clean=_small(clean),
         adversarial=_small(adversarial),
         last=_small(last) if last_iterate else None,
     )
+    return found, torch.cat(flat)
 
 
 def _attack(
@@ -106,6 +154,7 @@ def _attack(
     attack: Attack,
     generator: torch.Generator | None,
     keep_all: bool,
+    watch: Watch | None,
 ) -> tuple[Tensor, Tensor]:
     """First wrong and last predictions `(N,)` of one batch; with `keep_all` broken examples stay in the batch."""
     worst, last = clean.clone(), clean.clone()
@@ -121,6 +170,8 @@ def _attack(
         if len(kept) == len(active):
             return None
         active = active[kept]
+        if watch:
+            watch.active = active
         return kept
 
     def visit(logits: Tensor) -> Tensor | None:
@@ -132,7 +183,8 @@ def _attack(
     x_adv = ball.random_point(generator)
     if (kept := go_on()) is not None:
         x_adv, ball = x_adv[kept], ball.select(kept)
-    x_adv = climb(model, ball, x_adv, y[active], attack.step_size, attack.steps, visit)
+    gradient_of = watch.gradient_of if watch else input_gradient
+    x_adv = climb(model, ball, x_adv, y[active], attack.step_size, attack.steps, visit, gradient_of)
     if len(active):
         with torch.no_grad():
             visit(model(x_adv))

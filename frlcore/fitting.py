@@ -21,13 +21,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from frlcore.attacks import eval_mode
+from frlcore.answers import check_labels, check_model, check_pixels
+from frlcore.attacks import steady_slope
 from frlcore.classwise import ClassErrors
 from frlcore.data import Split, Splits, to_float
 from frlcore.device import pick_device
 from frlcore.errors import UserError
 from frlcore.policies import Policy, Uniform
-from frlcore.settings import DataInfo, Training
+from frlcore.settings import Training
 from frlcore.training import Checkpoint
 from frlcore.training import train as train_stage
 
@@ -116,9 +117,14 @@ def fit(
     stages = dict(zip(STAGES, (warm_up, training), strict=True))
     check(splits, policy, [how for how in stages.values() if how])
     where, info = pick_device(device), splits.info
-    train, validation = splits.train.to(where), splits.validation.to(where)
+    train, validation = (
+        Split(part.images.to(where), part.labels.to(where, torch.int64), part.index.to(where))
+        for part in (splits.train, splits.validation)
+    )
     model.to(where)
-    _probe(model, validation, info)
+    found = check_model(model, to_float(validation.images, info.scale), batch_size=training.batch_size)
+    if found != len(info.classes):
+        raise UserError(f"the model answers with {found} classes, the data have {len(info.classes)}")
     start, history = _weights(model), {}
     for stage, how in stages.items():
         if how is None:
@@ -129,9 +135,10 @@ def fit(
             after_epoch(stage, checkpoint)
             return False
 
-        parts = Splits(info, train, validation)
-        earlier = (resume or {}).get(stage)
-        last = train_stage(model, parts, how, rule, seed=seed, resume=earlier, after_epoch=tell)
+        last = train_stage(
+            model, Splits(info, train, validation), how, rule, seed=seed, resume=(resume or {}).get(stage),
+            after_epoch=tell, slope=steady_slope,
+        )  # fmt: skip
         model.load_state_dict(last.selected)
         history[stage] = last.history
         if stage == STAGES[0]:
@@ -147,12 +154,15 @@ def check(splits: Splits, policy: Policy, trainings: list[Training]) -> None:
     if len(policy.settings().w_nat) != classes:
         raise UserError(f"the policy is made for {len(policy.settings().w_nat)} classes, the data have {classes}")
     for name, part in (("training", train), ("validation", validation)):
-        if part.images.dtype != torch.uint8 or tuple(part.images.shape[1:]) != info.shape:
-            found = f"{part.images.dtype} of shape {tuple(part.images.shape)}"
+        try:
+            check_pixels(part.images, info.scale)
+            labels = check_labels(part.labels, len(part.images), classes)
+        except UserError as error:
+            raise UserError(f"the {name} split: {error}") from error
+        if tuple(part.images.shape[1:]) != info.shape:
+            found = tuple(part.images.shape)
             raise UserError(f"the {name} images must be torch.uint8 of shape (N, *{info.shape}), not {found}")
-        if len(part.labels) and not 0 <= int(part.labels.min()) <= int(part.labels.max()) < classes:
-            raise UserError(f"the {name} labels must be between 0 and {classes - 1}")
-        counts = part.labels.bincount(minlength=classes)
+        counts = labels.bincount(minlength=classes)
         if (counts == 0).any():
             raise UserError(f"class '{info.classes[int(counts.argmin())]}' has no image in the {name} split")
     for how in trainings:
@@ -162,18 +172,6 @@ def check(splits: Splits, policy: Policy, trainings: list[Training]) -> None:
                 f"a batch of {how.batch_size} is larger than the {len(train)} training images; a batch size of "
                 f"{fits} would fit"
             )
-
-
-def _probe(model: nn.Module, split: Split, info: DataInfo) -> None:
-    shape = (1, len(info.classes))
-    try:
-        with eval_mode(model), torch.no_grad():
-            found = tuple(model(to_float(split.images[:1], info.scale)).shape)
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"the model does not take images of shape {info.shape}: {reason}") from error
-    if found != shape:
-        raise UserError(f"the model answers one image with a tensor of shape {found}; it should be {shape}")
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -9,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import nn
+from safetensors.torch import load, save
+from torch import Tensor, nn
 
 from frlcore import models
 from frlcore.device import pick_device
 from frlcore.errors import UserError
 from frlcore.settings import DataInfo
 
-FORMAT = "frlcore 1"
+FORMAT = "frlcore 2"
+BLANK = "0" * 64  # stands in the file where the digest will, while the digest is taken
 
 
 def save_model(
@@ -30,11 +32,12 @@ def save_model(
     - `model`: built by `models.build`
     - `name`: the name it was built by
     - `info`: the data set it was trained on, for the names of the classes and the shape of the images
-    - `notes`: kept as text beside the weights
+    - `notes`: kept as text beside the weights, with the sha256 of the whole file
 
     Returns: nothing.
 
-    Raises: UserError for an unknown `name` and when the file cannot be written.
+    Raises: UserError for an unknown `name`, weights of other shapes than the named model has, and when the file cannot
+    be written.
 
     Source: this project.
 
@@ -50,12 +53,15 @@ def save_model(
     """
     if name not in models.IMAGE_MODELS:
         raise UserError(f"unknown model '{name}'; known: {', '.join(models.IMAGE_MODELS)}")
+    weights = {key: t.detach().cpu().contiguous() for key, t in model.state_dict().items()}
+    _built(name, len(info.classes), info.shape[0], weights)
     facts = {key: str(value) for key, value in (notes or {}).items()} | {
-        "format": FORMAT, "model": name, "classes": json.dumps(info.classes), "shape": json.dumps(info.shape),
-        "scale": str(info.scale),
+        "format": FORMAT, "digest": BLANK, "model": name, "classes": json.dumps(info.classes),
+        "shape": json.dumps(info.shape), "scale": str(info.scale),
     }  # fmt: skip
-    content = save({key: t.detach().cpu().contiguous() for key, t in model.state_dict().items()}, facts)
-    put(Path(path), content)
+    content = save(weights, facts)
+    blank, digest = (f'"digest":"{value}"'.encode() for value in (BLANK, hashlib.sha256(content).hexdigest()))
+    put(Path(path), content.replace(blank, digest, 1))
 
 
 def load_model(path: str | Path, *, device: str = "cpu") -> tuple[nn.Module, tuple[str, ...]]:
@@ -68,7 +74,7 @@ def load_model(path: str | Path, *, device: str = "cpu") -> tuple[nn.Module, tup
     Returns: the model in eval mode, `(N, C, H, W) float in [0, 1]` to logits `(N, classes)`, and the names of its
     classes; `evaluate.predict` takes uint8 images.
 
-    Raises: UserError when the file is missing, damaged or of another kind.
+    Raises: UserError when the file is missing, changed in a byte, or of another kind.
 
     Source: this project.
 
@@ -78,19 +84,35 @@ def load_model(path: str | Path, *, device: str = "cpu") -> tuple[nn.Module, tup
     frlcore.errors.UserError: no model can be read from absent.safetensors: it is missing, truncated or of another kind
     """
     try:
+        content = Path(path).read_bytes()
         with safe_open(path, "pt") as file:
             facts = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        weights = load(content)
     except (SafetensorError, OSError) as error:
         raise UserError(f"no model can be read from {path}: it is missing, truncated or of another kind") from error
     if facts.get("format") != FORMAT:
         raise UserError(f"{path} was not written by frlcore's save_model, or by another version of it")
+    digest = facts.get("digest", "")
+    if hashlib.sha256(content.replace(digest.encode(), BLANK.encode(), 1)).hexdigest() != digest:
+        raise UserError(f"{path} is damaged: its content has changed since it was written; copy or train it again")
     classes = tuple(json.loads(facts["classes"]))
-    model = models.build(
-        facts["model"], num_classes=len(classes), in_channels=json.loads(facts["shape"])[0], seed=0
-    )
+    model = _built(facts["model"], len(classes), json.loads(facts["shape"])[0], weights)
     model.load_state_dict(weights)
     return model.to(pick_device(device)).eval(), classes
+
+
+def _built(name: str, classes: int, channels: int, weights: Mapping[str, Tensor]) -> nn.Module:
+    """A new model of this name; raises UserError unless the weights have its names and shapes."""
+    model = models.build(name, num_classes=classes, in_channels=channels, seed=0)
+    wanted = {key: tuple(t.shape) for key, t in model.state_dict().items()}
+    found = {key: tuple(t.shape) for key, t in weights.items()}
+    for key in sorted(wanted.keys() | found.keys()):
+        if wanted.get(key) != found.get(key):
+            raise UserError(
+                f"the weights are not those of a {name} with {classes} classes and {channels} channels: {key} is "
+                f"{found.get(key, 'absent')}, not {wanted.get(key, 'absent')}"
+            )
+    return model
 
 
 def put(path: Path, content: bytes) -> None:

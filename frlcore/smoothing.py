@@ -12,10 +12,13 @@ without cutting it to [0, 1], as the theorem wants it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import count
+
 import torch
 from torch import Tensor
 
-from frlcore.attacks import Model, eval_mode
+from frlcore.answers import Model, ask, check_images, eval_mode
 from frlcore.certificates import ABSTAIN, certified_radius, leads
 from frlcore.errors import UserError
 from frlcore.frozen import freeze
@@ -37,9 +40,11 @@ def predict(
 
     ABSTAIN where a two-sided binomial test cannot tell the two most frequent classes apart at level `alpha`
     (Cohen et al. 2019, PREDICT). `sigma` is a fraction of the pixel range; random numbers come from `generator`.
-    Raises UserError for images or settings out of range, and for a network of one class.
+    Raises UserError for images, answers or settings out of range, and for draws so few that they can only abstain.
     """
     _check(x, sigma, alpha, batch_size, generator, n=n)
+    _check_draws(n, alpha, lambda n: leads(n, 0, alpha))
+    _check_answers(model, x, batch_size)
     with eval_mode(model), torch.no_grad():
         counts = _counts(freeze(model, *x.shape[2:]), x, sigma, n, batch_size, generator)
     top = counts.topk(2)
@@ -64,9 +69,12 @@ def certify(
     `n0` draws select the class, `n` fresh ones bound its probability from below (one-sided Clopper-Pearson at
     `alpha`); where the bound is not above 1/2 the class is ABSTAIN and the radius 0 (Cohen et al. 2019, CERTIFY).
     `x: (N, C, H, W) float in [0, 1]`; `sigma` and radii are fractions of the pixel range; random numbers come from
-    `generator`. Raises UserError for images or settings out of range, and for a network of one class.
+    `generator`. Raises UserError for images, answers or settings out of range, and for draws so few that they can only
+    abstain.
     """
     _check(x, sigma, alpha, batch_size, generator, n0=n0, n=n)
+    _check_draws(n, alpha, lambda n: certified_radius(n, n, sigma=sigma, alpha=alpha) > 0)
+    _check_answers(model, x, batch_size)
     with eval_mode(model), torch.no_grad():
         frozen = freeze(model, *x.shape[2:])
         selected = _counts(frozen, x, sigma, n0, batch_size, generator).argmax(1)
@@ -94,21 +102,30 @@ def _counts(
         logits = model(noise.mul_(sigma).add_(images[image]).permute(0, 3, 1, 2))
         classes = logits.shape[1]
         if start == 0:
-            if classes < 2:
-                raise UserError("smoothing takes a vote between classes, but the network has a single output")
             counts = torch.zeros(len(x) * classes + 1, dtype=torch.int64, device=x.device)  # the last one is the bin
         slot = torch.where(draw < total, image * classes + logits.argmax(1), len(x) * classes)
         counts.scatter_add_(0, slot, torch.ones_like(slot))  # unlike bincount, it does not ask how long to be
     return counts[:-1].view(len(x), -1)
 
 
+def _check_answers(model: Model, x: Tensor, batch_size: int) -> None:
+    for part in x.split(batch_size):
+        ask(model, part)  # probabilities will do: only the largest counts
+
+
+def _check_draws(n: int, alpha: float, decides: Callable[[int], bool]) -> None:
+    """Raise UserError where `n` equal votes decide nothing, with the smallest number that does."""
+    if not decides(n):
+        least = next(more for more in count(n) if decides(more))
+        raise UserError(f"with alpha = {alpha:g}, n = {n} draws can only abstain; it takes at least n = {least}")
+
+
 def _check(
     x: Tensor, sigma: float, alpha: float, batch_size: int, generator: torch.Generator | None, **draws: int
 ) -> None:
-    if x.dim() != 4 or not len(x) or not x.is_floating_point():
-        raise UserError(f"smoothing takes float images (N, C, H, W) in [0, 1], got {x.dtype} {tuple(x.shape)}")
-    if not (x.amin() >= 0 and x.amax() <= 1):
-        raise UserError(f"images must lie in [0, 1], got values from {float(x.amin()):g} to {float(x.amax()):g}")
+    check_images(x)
+    if x.dim() != 4:
+        raise UserError(f"smoothing takes float images (N, C, H, W) in [0, 1], got {tuple(x.shape)}")
     if not 0 < sigma < float("inf"):
         raise UserError(f"sigma must be a positive fraction of the pixel range, got {sigma}")
     if not 0 < alpha < 0.5:

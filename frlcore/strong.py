@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +17,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from frlcore.attacks import Model
+from frlcore.answers import Model, check_images, check_labels, check_model
 from frlcore.errors import UserError
 from frlcore.frozen import freeze
 from frlcore.settings import NORMS
 
+LOG = logging.getLogger(__name__)
 MISSING = "AutoAttack needs the package pyautoattack: pip install -e '.[eval]'"
 
 
@@ -42,17 +44,18 @@ def autoattack(
     beside the result. Two more departures, for networks of fewer than ten classes: all other classes are targets
     instead of nine, and below four classes the targeted DLR loss does not exist and is left out.
     Random numbers follow from `seed` and the order of the images; the global generators stay as they are.
-    Raises UserError without the package, and for images or settings out of range.
+    What the package warns of is said in one line. Raises UserError without the package, for images, labels and a model
+    that are not as in `answers`, and for settings out of range.
     """
     try:
         from pyautoattack import AutoAttack
     except ImportError as error:
         raise UserError(MISSING) from error
-    _check(x, y, eps, norm, batch_size, queries)
-    predict = _closed(model, *x.shape[2:])
+    _check(x, eps, norm, batch_size, queries)
     x = x.detach().float().contiguous()  # the package takes views of it
-    with torch.no_grad():
-        targets = predict(x[:1]).shape[1] - 1
+    targets = check_model(model, x, batch_size=batch_size) - 1
+    y = check_labels(y, len(x), targets + 1)
+    predict = _closed(model, *x.shape[2:])
     with _undisturbed(x.device):
         attack = AutoAttack(predict, norm=norm.capitalize(), eps=eps, seed=seed, device=x.device, version="standard")
         attack.verbose = False
@@ -81,26 +84,39 @@ def _closed(model: Model, height: int, width: int) -> Model:
 
 @contextmanager
 def _undisturbed(device: torch.device) -> Iterator[None]:
-    """Give back what the package takes: the global random numbers, the trace function; and keep its log quiet."""
-    log, trace = logging.getLogger("auto-attack"), sys.gettrace()
-    level = log.level
-    log.setLevel(logging.CRITICAL)
+    """Give back what the package takes, the global random numbers and the trace function; repeat what it warns of."""
+    log, trace, heard = logging.getLogger("auto-attack"), sys.gettrace(), _Heard(logging.WARNING)
+    before = log.level, log.propagate
+    log.addHandler(heard)
+    log.setLevel(logging.WARNING)
+    log.propagate = False
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             yield
     finally:
-        log.setLevel(level)
+        log.removeHandler(heard)
+        log.level, log.propagate = before
         sys.settrace(trace)
+    if heard.sentences:
+        LOG.warning("AutoAttack warns: %s", " ".join(heard.sentences.values()))
 
 
-def _check(x: Tensor, y: Tensor, eps: float, norm: str, batch_size: int, queries: int) -> None:
-    if x.dim() != 4 or not len(x) or not x.is_floating_point() or y.shape != x.shape[:1]:
-        raise UserError(
-            f"AutoAttack takes float images (N, C, H, W) in [0, 1] and labels (N,), got {tuple(x.shape)} and "
-            f"{tuple(y.shape)}"
-        )
-    if not (x.amin() >= 0 and x.amax() <= 1):
-        raise UserError(f"images must lie in [0, 1], got values from {float(x.amin()):g} to {float(x.amax()):g}")
+class _Heard(logging.Handler):
+    """Keeps one warning of each kind, the last; they differ in their numbers."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.sentences: dict[str, str] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sentence = record.getMessage().partition(" See ")[0]
+        self.sentences[re.sub(r"[\d.]+", "", sentence)] = sentence
+
+
+def _check(x: Tensor, eps: float, norm: str, batch_size: int, queries: int) -> None:
+    check_images(x)
+    if x.dim() != 4:
+        raise UserError(f"AutoAttack takes float images (N, C, H, W) in [0, 1], got {tuple(x.shape)}")
     if norm not in NORMS:
         raise UserError(f"unknown norm '{norm}'; known: {', '.join(NORMS)}")
     if norm == "l2" and min(x.shape[2:]) < 5:

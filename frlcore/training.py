@@ -35,12 +35,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frlcore.acceleration import Accelerated, accelerate, arithmetic_in_words, attack_copy
-from frlcore.attacks import pgd
+from frlcore.attacks import Slope, perturb
 from frlcore.classwise import ClassErrors
 from frlcore.data import Split, Splits, augment, to_float
 from frlcore.device import arithmetic, within_memory
 from frlcore.errors import Diverged, UserError
-from frlcore.evaluate import outcomes
+from frlcore.evaluate import walk
 from frlcore.policies import ClassSettings, Policy
 from frlcore.settings import DataInfo, Training
 
@@ -75,13 +75,15 @@ def train(
     resume: Checkpoint | None = None,
     after_epoch: Callable[[Checkpoint], bool] = lambda checkpoint: False,
     after_batch: Callable[[], object] = lambda: None,
+    slope: Slope | None = None,
 ) -> Checkpoint:
     """Train `model` in place and return the last checkpoint (Algorithm 1).
 
     `after_epoch` sees the checkpoint after every epoch and stops the training early by returning True; the
     result's `epoch` tells. After the last epoch it cannot: the last weights are validated in any case. The history's
-    entry e holds the validation errors after e epochs and what the policy made of them for epoch e + 1. Raises
-    UserError when a batch is larger than the training split or than the device's memory.
+    entry e holds the validation errors after e epochs and what the policy made of them for epoch e + 1. `slope` is what
+    the validation climbs (`evaluate.walk`). Raises UserError when a batch is larger than the training split or than
+    the device's memory.
     """
     if len(splits.train.labels) < training.batch_size:
         raise UserError(
@@ -104,7 +106,7 @@ def train(
         batch_loss(smaller, x, y, training, ones, ones, ones, generator=None).backward()
 
     for epoch in range(state.epoch, training.epochs):
-        errors = _validate(model, splits, training, state.epoch, seed)
+        errors = _validate(model, splits, training, state.epoch, seed, slope)
         _note(state, errors, model, training)
         policy.update(errors, training.policy_decay(epoch))
         settings = policy.settings()
@@ -120,7 +122,7 @@ def train(
         state.arithmetic = list(dict.fromkeys([*earlier, arithmetic_in_words(network)]))
         if after_epoch(replace(state, history=list(state.history))) and state.epoch < training.epochs:
             return state
-    _note(state, _validate(model, splits, training, state.epoch, seed), model, training)
+    _note(state, _validate(model, splits, training, state.epoch, seed, slope), model, training)
     return state
 
 
@@ -188,7 +190,7 @@ def batch_loss(
         noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
         return mean(w_nat, F.cross_entropy(model(x + training.sigma * noise), y, reduction="none"))
     longest = margin.max().expand_as(margin) if training.largest_step else margin
-    x_adv = pgd(
+    x_adv = perturb(
         attack_copy(model, *x.shape[2:]), x, y, eps=training.eps * margin, step_size=training.step_size * longest,
         steps=training.steps, norm=training.norm, loss="ce" if training.objective == "pgd" else "kl",
         generator=generator,
@@ -207,13 +209,16 @@ def generator_for(purpose: str, seed: int, epoch: int, device: torch.device | st
     return torch.Generator(device).manual_seed(int(word >> 1))
 
 
-def _validate(model: nn.Module, splits: Splits, training: Training, epoch: int, seed: int) -> ClassErrors:
+def _validate(
+    model: nn.Module, splits: Splits, training: Training, epoch: int, seed: int, slope: Slope | None
+) -> ClassErrors:
     """Class-wise validation errors after `epoch` epochs."""
     generator = generator_for("validation", seed, epoch, splits.validation.images.device)
     with arithmetic(splits.validation.images.device, tf32=True, benchmark=True):  # as in training
-        found = outcomes(
-            model, splits.validation, scale=splits.info.scale, attack=training.validation_attack, generator=generator
-        )
+        found, _ = walk(
+            model, splits.validation, scale=splits.info.scale, attack=training.validation_attack, generator=generator,
+            slope=slope,
+        )  # fmt: skip
     return ClassErrors.from_predictions(found.label, found.clean, found.adversarial, len(splits.info.classes))
 
 

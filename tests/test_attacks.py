@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frlcore.attacks import Ball, eval_mode, fgsm, pgd
+from frlcore.answers import eval_mode
+from frlcore.attacks import Ball, ce_slope, fgsm, perturb, pgd, steady_slope
 from frlcore.errors import UserError
 
 N, SHAPE = 12, (2, 5, 5)
@@ -275,7 +276,7 @@ def test_nothing_else_changes(loss: str, victim: nn.Module, batch: tuple[Tensor,
 
 def test_mode_comes_back_after_an_error(victim: nn.Module) -> None:
     modes = [m.training for m in victim.modules()]
-    with pytest.raises(RuntimeError):
+    with pytest.raises(UserError, match=r"does not take images of shape \(3, 5, 5\)"):
         pgd(victim, torch.rand(2, 3, 5, 5), torch.zeros(2, dtype=torch.int64), eps=0.1, step_size=0.1, steps=1)
     assert [m.training for m in victim.modules()] == modes
 
@@ -298,8 +299,10 @@ def test_number_of_forward_passes(loss: str, forwards: int, victim: nn.Module, b
         calls.append(victim.training)
         return victim(x)
 
-    pgd(counting, x, y, eps=0.1, step_size=0.05, steps=6, loss=loss, generator=seeded())
+    perturb(counting, x, y, eps=0.1, step_size=0.05, steps=6, loss=loss, generator=seeded())
     assert len(calls) == forwards  # the clean target of the KL is computed once
+    pgd(counting, x, y, eps=0.1, step_size=0.05, steps=6, loss=loss, generator=seeded())
+    assert len(calls) == 2 * forwards + 1  # and one look at the answers
 
 
 GOOD: dict[str, Any] = {"eps": 0.1, "step_size": 0.05, "steps": 2}
@@ -329,3 +332,13 @@ def test_bad_settings(bad: dict[str, Any], message: str, victim: nn.Module, batc
 def test_fgsm_needs_a_positive_radius(victim: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
     with pytest.raises(UserError, match="must be a positive"):
         fgsm(victim, *batch, eps=0)
+
+
+def test_the_slope_where_float32_rounds_the_cross_entropy_away() -> None:
+    logits = torch.tensor([[1.0, 0.0, -1.0], [30.0, 5.0, 9.0], [900.0, 0.0, -5.0], [0.0, 900.0, 0.0]])
+    y = torch.zeros(4, dtype=torch.int64)
+    plain = ce_slope(logits, y)
+    assert plain[1, 0] == 0 and (plain[2] == 0).all()  # one side lost, then all of it
+    found = steady_slope(logits, y)
+    assert torch.equal(found[[0, 3]], plain[[0, 3]])
+    assert found[1].tolist() == [-1, 0, 1] and found[2].tolist() == [-1, 1, 0]  # up the nearest other class

@@ -220,7 +220,7 @@ def test_outcomes_are_uint8_in_the_order_of_the_split(
 def test_classes_beyond_255_keep_their_numbers() -> None:
     class Always(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            return F.one_hot(torch.full((len(x),), 299), 300) * (1 + x.sum())
+            return F.one_hot(torch.full((len(x),), 299), 300) * (2 + x.sum())
 
     images = torch.zeros(3, 1, 2, 2, dtype=torch.uint8)
     found = run(Always(), Split(images, torch.tensor([299, 43, 0]), torch.arange(3)), LINF)

@@ -137,10 +137,10 @@ def shown(split: Split, **changes: Any) -> Split:
     ("changes", "message"),
     [
         ({"policy": FRL(4)}, "the policy is made for 4 classes, the data have 3"),
-        ({"model": linear(5)}, r"a tensor of shape \(1, 5\); it should be \(1, 3\)"),
+        ({"model": linear(5)}, "answers with 5 classes, the data have 3"),
         ({"model": nn.Sequential(nn.Flatten(), nn.Linear(35, 3))}, "the model does not take images of shape"),
         ({"train": shown(TRAIN, labels=TRAIN.labels * 0 + 1)}, "class 'left' has no image in the training split"),
-        ({"validation": shown(VALIDATION, labels=VALIDATION.labels + 1)}, "labels must be between 0 and 2"),
+        ({"validation": shown(VALIDATION, labels=VALIDATION.labels + 1)}, "validation split: .* run from 1 to 3"),
         ({"train": shown(TRAIN, images=TRAIN.images / 255)}, "must be torch.uint8"),
         ({"validation": shown(VALIDATION, images=VALIDATION.images[:, :, 1:])}, "validation images must be"),
         ({"training": replace(FAIR, batch_size=49)}, "49 is larger than the 48 training images; .* 32 would fit"),
@@ -199,3 +199,31 @@ def test_model_files_that_cannot_be_read_or_written(tmp_path: Path) -> None:
         save_model(path, model, name="resnet", info=INFO)
     with pytest.raises(UserError, match="cannot write"):
         save_model(path / "below a file", model, name="preact_small", info=INFO)
+
+
+def test_a_changed_byte_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_model(path, models.build("preact_small", num_classes=3, in_channels=1, seed=3), name="preact_small", info=INFO)
+    content = path.read_bytes()
+    header = content.index(b'"shape":"[1, 6, 6]"')
+    for place in (header + 10, content.index(b"left"), content.index(b'"digest"') + 12, len(content) // 2,
+                  len(content) - 1):  # fmt: skip
+        changed = bytearray(content)
+        changed[place] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(UserError, match="is damaged") as caught:
+            load_model(path)
+        assert "\n" not in str(caught.value)
+    path.write_bytes(content)
+    load_model(path)
+
+
+def test_weights_of_another_shape_are_not_saved(tmp_path: Path) -> None:
+    for model, message in (
+        (models.build("preact_small", num_classes=4, in_channels=1, seed=0), r"head.bias is \(4,\), not \(3,\)"),
+        (models.build("preact_wide", num_classes=3, in_channels=1, seed=0), "blocks.0.bn1.bias is .*, not"),
+        (nn.Linear(2, 3), "bias is .*, not absent"),
+    ):
+        with pytest.raises(UserError, match=f"not those of a preact_small with 3 classes .* {message}"):
+            save_model(tmp_path / "m", model, name="preact_small", info=INFO)
+    assert not any(tmp_path.iterdir())

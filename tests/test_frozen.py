@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frlcore import frozen, models
-from frlcore.attacks import eval_mode
+from frlcore.answers import eval_mode
 from frlcore.frozen import freeze
 from frlcore.models import PreActResNet
 

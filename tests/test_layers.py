@@ -15,7 +15,7 @@ import frlcore
 HOUSE = """
 errors page
 settings classwise device
-policies models data theory
+policies models data theory answers
 attacks certificates
 frozen
 evaluate strong smoothing acceleration

@@ -158,9 +158,9 @@ GREY, ZEROS = torch.full((2, *SHAPE), 0.5), torch.zeros(2, dtype=torch.int64)
     "change, message",
     [
         ({"x": GREY[0]}, r"takes float images \(N, C, H, W\)"),
-        ({"x": GREY[:0], "y": ZEROS[:0]}, r"takes float images \(N, C, H, W\)"),
-        ({"y": ZEROS[:1]}, r"got \(2, 1, 6, 6\) and \(1,\)"),
-        ({"x": GREY.to(torch.uint8)}, "takes float images"),
+        ({"x": GREY[:0], "y": ZEROS[:0]}, "there are no images"),
+        ({"y": ZEROS[:1]}, "one label for each of the 2 images"),
+        ({"x": GREY.to(torch.uint8)}, "the images are uint8; give floats"),
         ({"x": 16 * GREY}, "must lie in .*, got values from 8 to 8"),
         ({"x": GREY[..., :4], "norm": "l2"}, "at least 5 pixels a side"),
         ({"norm": "l1"}, "unknown norm 'l1'; known: linf, l2"),

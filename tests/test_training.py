@@ -97,8 +97,8 @@ def attacked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         calls.append({"x": x, "y": y, "x_adv": x_adv, **settings})
         return x_adv
 
-    real = training.pgd
-    monkeypatch.setattr(training, "pgd", spy)
+    real = training.perturb
+    monkeypatch.setattr(training, "perturb", spy)
     return calls
 
 
@@ -428,12 +428,12 @@ def test_validation_uses_the_validation_split_and_the_plain_radius(
 ) -> None:
     seen = []
 
-    def spy(model: nn.Module, split: Split, **settings: Any) -> Outcomes:
+    def spy(model: nn.Module, split: Split, **settings: Any) -> tuple[Outcomes, Tensor]:
         seen.append((split, settings["attack"], settings["generator"].initial_seed()))
         return real(model, split, **settings)
 
-    real = training.outcomes
-    monkeypatch.setattr(training, "outcomes", spy)
+    real = training.walk
+    monkeypatch.setattr(training, "walk", spy)
     fit(few, replace(BRIEF, epochs=2), fair())
     assert all(split is few.validation for split, _, _ in seen) and len(seen) == 3
     assert {(a.eps, a.step_size, a.steps, a.norm) for _, a, _ in seen} == {(0.2, 0.1, 2, "linf")}
@@ -452,16 +452,16 @@ def test_selection_takes_the_first_epoch_with_the_lowest_validation_error(
     robust = {0: [0, 3, 5, 6, 6], 1: [0, 3, 0, 1, 0]}  # in classes 0 and 1
     turn = iter(range(5))
 
-    def script(model: nn.Module, split: Split, **settings: Any) -> Outcomes:
+    def script(model: nn.Module, split: Split, **settings: Any) -> tuple[Outcomes, Tensor]:
         epoch = next(turn)
         label = np.repeat(np.arange(10), 8).astype(np.uint8)
         clean, adversarial = label.copy(), label.copy()
         clean[: standard[epoch]] = 9
         adversarial[: robust[0][epoch]] = 9
         adversarial[8 : 8 + robust[1][epoch]] = 9
-        return Outcomes(label, clean, adversarial)
+        return Outcomes(label, clean, adversarial), torch.zeros(80, dtype=torch.bool)
 
-    monkeypatch.setattr(training, "outcomes", script)
+    monkeypatch.setattr(training, "walk", script)
     weights = {}
     last = fit(few, replace(BRIEF, objective="natural", select=select),
                after_epoch=lambda c: bool(weights.update({c.epoch: c.model})))  # fmt: skip

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from scipy.stats import norm
 from torch import nn
 
-from frlcore.attacks import pgd
+from frlcore.attacks import perturb
 from frlcore.errors import UserError
 from frlcore.models import logistic, mlp
 from frlcore.repro.paper.theory_pages import EASY, HARD, NATURAL, ROBUST
@@ -36,7 +36,7 @@ class Toy:
 def attack(model: nn.Module, data: Toy, eps: float, *, steps: int, seed: int) -> torch.Tensor:
     """PGD on the cross-entropy without bounds on the inputs, steps of eps / 2."""
     generator = torch.Generator().manual_seed(seed)
-    return pgd(model, data.x, data.y, eps=eps, step_size=eps / 2, steps=steps, clip=None, generator=generator)
+    return perturb(model, data.x, data.y, eps=eps, step_size=eps / 2, steps=steps, clip=None, generator=generator)
 
 
 def train_toy(kind: str, data: Toy, *, eps: float, seed: int, rounds: int = 150) -> nn.Module:

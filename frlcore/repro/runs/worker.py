@@ -20,7 +20,7 @@ import frlcore
 from frlcore import data, models
 from frlcore.acceleration import PLAIN
 from frlcore.device import arithmetic, pick_device
-from frlcore.evaluate import outcomes
+from frlcore.evaluate import walk
 from frlcore.repro.places import PROJECT, downloads
 from frlcore.repro.runs.checks import carry_out_check, packed
 from frlcore.repro.runs.pace import FirstBatches
@@ -168,7 +168,7 @@ def _test(
     model.load_state_dict(weights)
     generator = generator_for("test", run.seed, 0, device)
     with arithmetic(device, tf32=False, benchmark=False):  # true float32 on a GPU, too
-        found = outcomes(
+        found, _ = walk(
             model, splits.tested(), scale=splits.info.scale, attack=run.test, generator=generator, last_iterate=True
         )
     assert found.last is not None
