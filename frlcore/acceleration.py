@@ -30,7 +30,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frlcore.attacks import Model, input_gradient
+from frlcore.answers import Model
+from frlcore.attacks import input_gradient
 from frlcore.frozen import Frozen, Layout, fold, foldable, freeze, run
 
 LOG = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from frlcore.answers import Model, ask, check_labels, check_model, check_pixels, eval_mode
 from frlcore.attacks import Ball, Slope, Watch, climb, input_gradient, say_flat, steady_slope
@@ -39,7 +39,7 @@ class Outcomes:
     last: np.ndarray | None = None
 
 
-def predict(model: nn.Module, images: Tensor, *, scale: int, batch_size: int = 1000) -> Tensor:
+def predict(model: Model, images: Tensor, *, scale: int, batch_size: int = 1000) -> Tensor:
     """Class indices `(N,) int64` for uint8 images, model in eval mode.
 
     Raises UserError for images and answers that are not as in `answers`.
@@ -49,7 +49,7 @@ def predict(model: nn.Module, images: Tensor, *, scale: int, batch_size: int = 1
 
 
 def outcomes(
-    model: nn.Module,
+    model: Model,
     split: Split,
     *,
     scale: int,
@@ -80,7 +80,7 @@ def outcomes(
 
 
 def walk(
-    model: nn.Module,
+    model: Model,
     split: Split,
     *,
     scale: int,
@@ -116,7 +116,7 @@ def _within_memory(work: Callable[[int], Any], batch_size: int, generator: torch
 
 
 def _walk(
-    model: nn.Module,
+    model: Model,
     split: Split,
     scale: int,
     attack: Attack,

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frlcore.attacks import Model
+from frlcore.answers import Model
 from frlcore.models import PreActBlock, PreActResNet
 
 DENSE_LIMIT = 2**17  # entries of a dense matrix (512 KiB): above it the convolution itself is faster

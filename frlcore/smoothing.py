@@ -43,7 +43,7 @@ def predict(
     Raises UserError for images, answers or settings out of range, and for draws so few that they can only abstain.
     """
     _check(x, sigma, alpha, batch_size, generator, n=n)
-    _check_draws(n, alpha, lambda n: leads(n, 0, alpha))
+    _check_draws(n, alpha, lambda n: bool(leads(n, 0, alpha)))
     _check_answers(model, x, batch_size)
     with eval_mode(model), torch.no_grad():
         counts = _counts(freeze(model, *x.shape[2:]), x, sigma, n, batch_size, generator)
@@ -73,7 +73,7 @@ def certify(
     abstain.
     """
     _check(x, sigma, alpha, batch_size, generator, n0=n0, n=n)
-    _check_draws(n, alpha, lambda n: certified_radius(n, n, sigma=sigma, alpha=alpha) > 0)
+    _check_draws(n, alpha, lambda n: bool(certified_radius(n, n, sigma=sigma, alpha=alpha) > 0))
     _check_answers(model, x, batch_size)
     with eval_mode(model), torch.no_grad():
         frozen = freeze(model, *x.shape[2:])

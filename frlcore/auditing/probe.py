@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from frlcore.attacks import Model, eval_mode
+from frlcore.answers import Model, eval_mode
 from frlcore.classwise import paired_bootstrap
 from frlcore.errors import UserError
 

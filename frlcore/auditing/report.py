@@ -114,7 +114,7 @@ def _plot(frame: pd.DataFrame) -> str:
     parts = {kind: rows[rows.error == kind].reset_index(drop=True).loc[order] for kind in ("standard", "robust")}
     errors = {kind: tuple(part[name].to_numpy() / 100 for name in ("value", "low", "high"))
               for kind, part in parts.items()}  # fmt: skip
-    return pages.dots(list(parts["robust"]["class"]), errors)  # type: ignore[arg-type]
+    return pages.dots(list(parts["robust"]["class"]), errors)
 
 
 def _pair(one: Any, names: Sequence[str]) -> str:

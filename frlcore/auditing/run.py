@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from frlcore import attacks
-from frlcore.attacks import Model
+from frlcore.answers import Model, eval_mode
 from frlcore.auditing.probe import examine
 from frlcore.auditing.result import Audit, Example
 from frlcore.data import Split, to_float
@@ -123,7 +123,7 @@ def _examples(
     x, y = to_float(split.images[at].to(where), scale), split.labels[at].to(where)
     attacked = attacks.pgd(model, x, y, eps=how.eps, step_size=how.step_size, steps=how.steps, norm=how.norm,
                            generator=torch.Generator(where).manual_seed(0))  # fmt: skip
-    with attacks.eval_mode(model), torch.no_grad():
+    with eval_mode(model), torch.no_grad():
         answers = [model(part).argmax(1).tolist() for part in (x, attacked)]
     pixels = [(255 * part).round().to(torch.uint8).cpu().numpy() for part in (x, attacked)]
     return tuple(Example(*one) for one in zip(y.tolist(), *pixels, *answers, strict=True))

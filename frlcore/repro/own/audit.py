@@ -133,7 +133,7 @@ def _images(job: Job, given: dict[str, Given]) -> tuple[torch.Tensor, torch.Tens
         if job.size not in (None, SIZE):
             raise UserError(f"CIFAR-10's images have {SIZE} pixels a side, so leave out --size")
         splits = data.load(CIFAR, root=places.downloads())
-        images, labels, classes, notes = splits.test.images, splits.test.labels, splits.info.classes, []
+        images, labels, classes, notes = splits.tested().images, splits.tested().labels, splits.info.classes, []
     else:
         listing = scan(job.data)
         classes = listing.classes
