@@ -25,6 +25,11 @@ def test_a_model_answers_as_its_run_recorded(undisturbed: Store) -> None:
     np.testing.assert_array_equal(predict(model, images, scale=16).numpy(), recorded["clean"])
 
 
+def test_the_published_natural_model_is_there() -> None:
+    model, names = trained("laptop", "natural", store=Store(Path("nowhere")))
+    assert names[3] == "cat" and model(torch.rand(2, 3, 32, 32)).shape == (2, 10)
+
+
 @pytest.mark.parametrize(("limit", "published"), [(60_000, True), (20_000, False)])
 def test_large_weights_are_published_in_half_precision_or_not_at_all(
     undisturbed: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, published: bool
