@@ -148,7 +148,7 @@ def test_uneven_digits_splits_never_change() -> None:
 
 
 def test_other_proportions_than_the_pinned_ones_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "SVHN_TEST", (1800, *sources.SVHN_TEST[1:]))
+    monkeypatch.setitem(sources.LOADERS, "digits-uneven", sources._in_folds((1800, *sources.SVHN_TEST[1:])))
     with pytest.raises(UserError, match="digits-uneven is not the one this code knows"):
         data.load("digits-uneven")
 
