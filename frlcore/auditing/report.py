@@ -41,7 +41,8 @@ def page(
     """The whole page; `frame` is `Audit.frame()`, `compared` holds `Audit.compare` by error, `bias` is a fraction."""
     parts = [f"<p>{html.escape(verdict(frame, bias))}</p>"]
     parts += [f"<p><strong>{html.escape(note)}</strong></p>" for note in notes]
-    parts += [pages.grid(["error", *statistics.values()], summary(frame, statistics))]
+    cells = pages.grid(["error", *statistics.values()], summary(frame, statistics))
+    parts += [f'<div class="wide">{cells}</div>']
     for kind, table in compared.items():
         parts += [f"<h2>Against the other model: {kind} error</h2>", f"<p>{html.escape(in_words(table))}</p>",
                   pages.grid(["class", "this", "other", "change", "p", "this model is"], changes(table), bold=3),
@@ -79,7 +80,8 @@ def in_words(table: pd.DataFrame) -> str:
     found = {word: list(classes["class"][classes.verdict == word]) for word in ("better", "worse")}
     said = [f"{word} on {', '.join(f'“{name}”' for name in names)}" for word, names in found.items() if names]
     rest = len(classes) - sum(map(len, found.values()))
-    return f"This model is {'; '.join([*said, f'not distinguishable on {rest} of {len(classes)} classes'])}."
+    said.append(f"not distinguishable from the other on {rest} of {len(classes)} classes")
+    return f"This model is {'; '.join(said)}."
 
 
 def summary(frame: pd.DataFrame, statistics: Mapping[str, str]) -> list[list[str]]:

@@ -136,7 +136,7 @@ def test_the_report_stands_alone_and_says_what_was_found(tmp_path: Path) -> None
     for words in (
         "<title>Mine &amp; yours</title>", "for the worst class, “bright”",
         f"by about {bias:.1f} points", "train mode", "dark &lt;d&gt;", "frl audit &lt;x&gt;",
-        "not distinguishable on 2 of 2", "radius 0.1 = 25.5/255", found.digest, "<svg", "taken for",
+        "not distinguishable from the other on 2 of 2", "radius 0.1 = 25.5/255", found.digest, "<svg", "taken for",
     ):  # fmt: skip
         assert words in page, words
     assert "<d>" not in page and page.count("data:image/png") == 2 * len(found.examples) == 12
