@@ -29,6 +29,9 @@ def fit(
     lr: Annotated[float, typer.Option(help="First learning rate; the fine-tuning takes a tenth.")] = 0.1,
     augment: Annotated[str, typer.Option(help="crop_flip, crop (keeps left and right apart) or none.")] = "crop_flip",
     seed: Annotated[int, typer.Option(help="Seed of the split, the weights and the training.")] = 0,
+    start: Annotated[
+        Path | None, typer.Option(help="A robust model.safetensors to repair: its fine-tuning alone, no --epochs.")
+    ] = None,
     device: DeviceOption = "auto",
     target: Annotated[Path, typer.Option("--out", help="Folder for the results.")] = Path("my-images-frl"),
 ) -> None:
@@ -36,9 +39,11 @@ def fit(
     from frlcore.repro.own import report as fit_report
     from frlcore.repro.own.fit import Job, fit_folder
 
-    job = Job(path, eps, tau, size, model, variant, epochs, fine_tune_epochs, batch_size, lr, augment, seed)
+    job = Job(path, eps, tau, size, model, variant, epochs, fine_tune_epochs, batch_size, lr, augment, seed,
+              start)  # fmt: skip
     found = fit_folder(job, target, device=device, console=out)
     out.print(fit_report.terminal(found, found.frame()))
+    out.print(fit_report.price(found), soft_wrap=True)
     out.print(f"Wrote {target / 'report.html'} and the model beside it.", soft_wrap=True, markup=False)
 
 

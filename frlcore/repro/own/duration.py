@@ -55,7 +55,7 @@ def forecast(
     work = sum(stage.epochs * passes(stage, splits) for stage in stages) + 4 * test_steps * len(splits.tested())
     seconds = work * pace(model, splits, stages[0], device)
     lines = [f"Training and testing will take about {clock(seconds)} on this machine."]
-    if device.type != "cpu" or seconds <= HOUR:
+    if device.type != "cpu" or seconds <= HOUR or len(stages) == 1:  # a model that is there already gets no smaller
         return lines
     for name in SMALLER:
         small = models.build(name, num_classes=len(splits.info.classes), in_channels=splits.info.shape[0], seed=0)

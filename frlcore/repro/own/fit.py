@@ -15,7 +15,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from frlcore.fitting import STAGES, check, fit, recipe
 from frlcore.policies import FRL
 from frlcore.repro.own import duration, report
 from frlcore.repro.own import images as fit_images
+from frlcore.repro.own.model import Given, weights
 from frlcore.repro.runs.progress import LINE_SECONDS, clock
 from frlcore.repro.runs.store import Store
 from frlcore.repro.runs.task import canonical
@@ -43,6 +44,7 @@ from frlcore.training import Checkpoint
 OUTPUTS = ("model.safetensors", "report.csv", "classes.svg", "report.html")
 STATE = ".state"
 TEST_STEPS = 20
+MAY_KNOW = "If the model started from was trained on some of the test images, its errors before and after are too low."
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Job:
     lr: float = 0.1
     augment: str = "crop_flip"
     seed: int = 0
+    start: Path | None = None  # a robust model that is there already: the fine-tuning alone
 
     def __post_init__(self) -> None:
         radius(self.eps)
@@ -74,8 +77,9 @@ class Job:
             raise UserError(f"a seed is a whole number from 0 to 2^31 - 1, got {self.seed}")
 
     def settings(self) -> dict[str, Any]:
-        """All but the place of the images: their content counts, not where they lie."""
-        return {name: value for name, value in asdict(self).items() if name != "path"}
+        """All but the place of images and start: their content counts, not where they lie."""
+        found = {name: value for name, value in asdict(self).items() if name not in ("path", "start")}
+        return found if self.start is None else found | {"start": hashlib.sha256(self.start.read_bytes()).hexdigest()}
 
 
 def radius(text: str) -> float:
@@ -98,6 +102,7 @@ def fit_folder(job: Job, out: Path, *, device: str = "auto", console: Console) -
     `out` that holds anything but the unfinished work of the same call.
     """
     eps = radius(job.eps)
+    job, given = _started(job)
     stages = recipe(
         eps, epochs=job.epochs, fine_tune_epochs=job.fine_tune_epochs, batch_size=job.batch_size, lr=job.lr
     )
@@ -106,11 +111,14 @@ def fit_folder(job: Job, out: Path, *, device: str = "auto", console: Console) -
     if out.resolve().is_relative_to(job.path.resolve()):
         raise UserError(f"{out} lies inside {job.path} and would be taken for a class; choose another --out")
     listing = scan(job.path)
+    if given and given.classes != listing.classes:
+        own, theirs = (", ".join(names) for names in (given.classes or (), listing.classes))
+        raise UserError(f"the classes of {job.start} are not those of {job.path}: {own} | {theirs}")
     policy = FRL(len(listing.classes), job.variant, job.tau)
     _admit(out, job)
     images = fit_images.read(listing, job.size, out / STATE, console)
     splits, notes = divide(listing, images, seed=job.seed, augment=job.augment)
-    notes = [*listing.notes, *notes]
+    notes = [*listing.notes, *notes, *([MAY_KNOW] if given else [])]
     for line in notes:
         console.print(line, soft_wrap=True, markup=False)
     check(splits, policy, list(stages))
@@ -128,10 +136,13 @@ def fit_folder(job: Job, out: Path, *, device: str = "auto", console: Console) -
         fit_images.keep(images, listing, job.size, out / STATE)
         resume = {stage: state for stage, key in keys.items() if (state := store.load_state(key))}
         model = models.build(job.model, num_classes=len(splits.info.classes), in_channels=3, seed=job.seed)
+        if given:
+            model.load_state_dict(given.model.state_dict())
+        ahead = dict(list(zip(STAGES, stages, strict=True))[1 if given else 0 :])
         if not resume:
-            for line in duration.forecast(model, splits, stages, pick_device(device), TEST_STEPS):
+            for line in duration.forecast(model, splits, list(ahead.values()), pick_device(device), TEST_STEPS):
                 console.print(line, soft_wrap=True, markup=False)
-        totals = {stage: how.epochs for stage, how in zip(STAGES, stages, strict=True)}
+        totals = {stage: how.epochs for stage, how in ahead.items()}
         with _diverging(job, out), _Bar(totals, resume, console) as bar:
 
             def keep(stage: str, checkpoint: Checkpoint) -> None:
@@ -139,7 +150,7 @@ def fit_folder(job: Job, out: Path, *, device: str = "auto", console: Console) -
                 bar.see(stage, checkpoint.epoch)
 
             fitted = fit(
-                model, splits, policy=policy, warm_up=stages[0], training=stages[1], seed=job.seed,
+                model, splits, policy=policy, warm_up=ahead.get(STAGES[0]), training=stages[1], seed=job.seed,
                 device=device, resume=resume, after_epoch=keep,
             )  # fmt: skip
         attack = Attack(eps, eps / 4, TEST_STEPS)
@@ -151,6 +162,22 @@ def fit_folder(job: Job, out: Path, *, device: str = "auto", console: Console) -
         for stale in out.glob(f".{name}.*"):  # a process that died while it wrote
             stale.unlink(missing_ok=True)
     return found
+
+
+def _started(job: Job) -> tuple[Job, Given | None]:
+    """The job with the network and image size of the model it starts from, and that model; None without one."""
+    if job.start is None:
+        return job, None
+    if job.start.suffix != ".safetensors":
+        raise UserError(
+            f"--start takes weights that frlcore wrote, not {job.start}; with any other network use frlcore.fit(model, "
+            "splits, policy=..., warm_up=None) in Python"
+        )
+    given = weights(job.start)
+    for name, own in (("model", given.name), ("size", given.size)):
+        if getattr(job, name) not in (own, getattr(Job, name)):
+            raise UserError(f"{job.start} is a {given.name} for {given.size} pixels a side; leave out --{name}")
+    return replace(job, model=given.name, size=given.size), given
 
 
 def _admit(out: Path, job: Job) -> None:

@@ -24,11 +24,12 @@ FORMS = "give weights that frlcore wrote (.safetensors), FILE.py:FUNCTION, or ro
 
 @dataclass(frozen=True)
 class Given:
-    """A model, and what it knows of itself: the names of its classes and the side of its images in pixels."""
+    """A model, and what it knows of itself: its classes, the side of its images in pixels, the name of its network."""
 
     model: nn.Module
     classes: tuple[str, ...] | None = None
     size: int | None = None
+    name: str | None = None
 
 
 def load(text: str, norm: str) -> Given:
@@ -47,10 +48,15 @@ def load(text: str, norm: str) -> Given:
         raise UserError(f"{text} is a file of functions; say which one returns the model, as in {text}:model")
     if not Path(text).is_file():
         raise UserError(f"no model at {text}; {FORMS}")
-    model, classes = load_model(text)
-    with safe_open(text, "pt") as file:
-        size = json.loads(file.metadata()["shape"])[-1]
-    return Given(model, classes, size)
+    return weights(Path(text))
+
+
+def weights(path: Path) -> Given:
+    """A model whose weights frlcore wrote; UserError for any other file."""
+    model, classes = load_model(path)
+    with safe_open(path, "pt") as file:
+        facts = file.metadata()
+    return Given(model, classes, json.loads(facts["shape"])[-1], facts["model"])
 
 
 def _call(path: Path, name: str) -> nn.Module:

@@ -186,7 +186,7 @@ def page(
     cells = pages.grid(["class", *table.columns], table.reset_index().to_numpy().tolist(), bold=2)
     return pages.page(
         f"{title}: a fair robust classifier",
-        f"<p>{html.escape(verdict(found, frame))}</p>",
+        f"<p>{html.escape(verdict(found, frame))} {html.escape(price(found))}</p>",
         pages.grid(["error", "before FRL", "after FRL", "change, points"], summary(found, frame)),
         "<h2>Class by class</h2>",
         "" if image is None else pages.picture(image, ALT),
@@ -209,6 +209,22 @@ def verdict(found: Comparison, frame: pd.DataFrame) -> str:
         f"The robust error of the worst class is {words[0]} before Fair Robust Learning and {words[1]} after it: "
         f"{clear}, {100 * change.difference:+.1f} points with a 95% interval {span}."
     )
+
+
+def price(found: Comparison) -> str:
+    """What the worst class's gain cost the others, in one sentence or two."""
+    gain = -found.change("robust", "worst").difference
+    cost = {kind: found.change(kind, "average") for kind in ("standard", "robust")}
+    standard, robust = (f"{100 * c.difference:+.1f}" for c in cost.values())
+    said = f"On average over the classes the standard error changed by {standard} points, the robust by {robust}."
+    kind, most = max(cost.items(), key=lambda item: item[1].difference)
+    if most.low > 0 and most.difference > gain:
+        fell = f"fell by {100 * gain:.1f}" if gain > 0 else "did not fall"
+        said += (
+            f" It cost more than it gave: the average {kind} error rose by {100 * most.difference:.1f} points, and the "
+            f"robust error of the worst class {fell}."
+        )
+    return said
 
 
 def _cell(row: Any) -> str:

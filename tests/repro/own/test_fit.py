@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 import re
 import shutil
@@ -167,6 +168,67 @@ def test_the_sentence_says_only_what_the_interval_allows() -> None:
         assert words in report.verdict(found, found.frame())
     assert report.Comparison(("x", "y"), bad, slight).change("robust", "worst").difference == pytest.approx(-0.05)
     assert report.classwise(found, found.frame()).index.tolist() == ["x", "y", "average", "worst class"]
+
+
+# ----------------------------------------------------------------------------------------------------------- the repair
+
+
+def test_a_robust_model_is_repaired_by_fine_tuning_alone(
+    made: Path, images: Path, frl: Callable[..., Ended], tmp_path: Path
+) -> None:
+    start = str(made / "model.safetensors")
+    brief = ["--start", start, "--fine-tune-epochs", "2", "--batch-size", "16", "--augment", "none", "--eps", "0.1",
+             "--device", "cpu"]  # fmt: skip
+    ended = frl(str(images), *brief, "--out", "repaired")
+    assert ended.status == 0 and ended.err == "" and "robust start" not in ended.out
+    first, second = (pd.read_csv(path / "report.csv") for path in (made, tmp_path / "repaired"))
+    end, begin = first[first.model == "after"], second[second.model == "before"]  # the same seed and test images
+    assert begin.drop(columns="model").reset_index(drop=True).equals(end.drop(columns="model").reset_index(drop=True))
+    model, classes = frlcore.load_model(tmp_path / "repaired" / "model.safetensors")
+    assert classes == tuple(sorted(CLASSES)) and type(model) is type(frlcore.load_model(start)[0])
+    page = (tmp_path / "repaired" / "report.html").read_text()
+    assert "On average over the classes" in page and "trained on some of the test images" in page
+    assert f"<td>start</td><td>{hashlib.sha256(Path(start).read_bytes()).hexdigest()}</td>" in page
+
+
+def test_the_report_says_when_it_cost_more_than_it_gave() -> None:
+    labels = np.repeat(np.arange(2), 40).astype(np.uint8)
+
+    def wrong(first: int, second: int) -> Outcomes:
+        """So many images of each class are wrong, without an attack already."""
+        bad = np.tile(np.arange(40), 2) < np.repeat([first, second], 40)
+        found = np.where(bad, 1 - labels, labels).astype(np.uint8)
+        return Outcomes(labels, found, found)
+
+    def said(before: Outcomes, after: Outcomes) -> str:
+        return report.price(report.Comparison(("x", "y"), before, after))
+
+    dear = said(wrong(32, 4), wrong(30, 20))  # the worst class gains 5 points, the average loses 17.5
+    for words in ("the standard error changed by +17.5 points", "It cost more than it gave", "fell by 5.0"):
+        assert words in dear
+    assert "the worst class did not fall" in said(wrong(20, 4), wrong(20, 20))
+    assert "cost" not in said(wrong(32, 4), wrong(20, 8)) and "cost" not in said(wrong(20, 20), wrong(20, 20))
+
+
+def test_what_cannot_be_started_from_is_one_line(
+    made: Path, images: Path, frl: Callable[..., Ended], tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(images, other)
+    (other / "<c>").rename(other / "d")
+    start = str(made / "model.safetensors")
+    before = sorted(tmp_path.rglob("*"))
+    for arguments, words in (
+        ([str(images), "--start", "gone.safetensors"], "no model can be read from gone.safetensors"),
+        ([str(images), "--start", "mine.py"], "use frlcore.fit(model, splits, policy=..., warm_up=None)"),
+        ([str(images), "--start", start, "--size", "9"], "is a preact_small for 8 pixels a side; leave out --size"),
+        ([str(images), "--start", start, "--model", "preact_wide"], "leave out --model"),
+        ([str(other), "--start", start], "<c>, a $b$, worst class | a $b$, d, worst class"),
+    ):
+        ended = frl(*arguments)
+        assert ended.status == 2 and ended.err.startswith("frl: ") and ended.err.count("\n") == 1
+        assert words in ended.err, ended.err
+        assert sorted(tmp_path.rglob("*")) == before
 
 
 # ------------------------------------------------------------------------------------------------- stopped and started
