@@ -21,6 +21,7 @@ from frlcore.settings import NORMS
 LOG = logging.getLogger(__name__)
 LOSSES = ("ce", "kl")
 FLAT = 1e-12  # a gradient of this Euclidean length or less leads nowhere
+LEAD = 4.0  # the right class then has most of the probability, and its slope all its digits
 Slope = Callable[[Tensor, Tensor], Tensor]
 Gradient = Callable[[Model, Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -33,15 +34,14 @@ def ce_slope(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def steady_slope(logits: Tensor, y: Tensor) -> Tensor:
-    """`ce_slope`, and that of the margin where float32 rounds the probability of class `y` to 1 and its slope to 0.
+    """`ce_slope`, and where float32 rounds the probability of class `y` to 1, that of logits drawn together.
 
-    The direction is the one that the cross-entropy's gradient tends to as the logits grow: up the nearest other class,
-    down the right one (Carlini and Wagner 2017). So an attack finds the same on logits times 1 and times 100.
+    They are divided until class `y` leads by `LEAD`, so its slope is not 0 any more and is the same for logits times 20
+    and times 100: larger logits make no model more robust.
     """
     slope, own = ce_slope(logits, y), y[:, None]
-    nearest = logits.scatter(1, own, -torch.inf).argmax(1, keepdim=True)
-    margin = torch.zeros_like(slope).scatter(1, nearest, 1.0).scatter(1, own, -1.0)
-    return torch.where(slope.gather(1, own) == 0, margin, slope)
+    lead = logits.gather(1, own) - logits.scatter(1, own, -torch.inf).amax(1, keepdim=True)
+    return torch.where(slope.gather(1, own) == 0, ce_slope(logits * (LEAD / lead), y), slope)
 
 
 def input_gradient(model: Model, x: Tensor, target: Tensor, slope: Slope = ce_slope) -> tuple[Tensor, Tensor]:
@@ -184,7 +184,7 @@ def pgd(
     """Projected gradient ascent on the loss inside the ball of radius `eps` (Eq. 1; Madry et al. 2018).
 
     `eps` and `step_size` are floats or one value per sample `(N,)`. `loss="ce"` climbs the cross-entropy with `y`,
-    and the margin where that is rounded away (`steady_slope`);
+    also where float32 rounds its slope to 0 (`steady_slope`);
     `loss="kl"` climbs KL(clean prediction || prediction), the inner maximisation of TRADES (Zhang et al. 2019),
     whose clean target is computed once. `random_start` begins at a uniform point of the ball for "ce" and, as TRADES
     does, at `x + 0.001 N(0, 1)` for "kl", whose gradient at `x` itself is zero. `clip=None`

@@ -60,8 +60,8 @@ def outcomes(
 ) -> Outcomes:
     """Run `attack` over a split and say what the model answered (Sec. 5.1: PGD-20).
 
-    Where float32 rounds the cross-entropy away the margin is climbed in its place (`attacks.steady_slope`), so a model
-    is not called more robust for larger logits; images whose gradient vanishes all the same and that withstand are
+    The cross-entropy is climbed also where float32 rounds its slope to 0 (`attacks.steady_slope`), so a model is not
+    called more robust for larger logits; images whose gradient vanishes all the same and that withstand are
     counted in a warning. Raises UserError for images, labels and a model that are not as in `answers`, and when one
     image is too many for the device's memory.
     """
