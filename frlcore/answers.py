@@ -113,8 +113,8 @@ def check_images(x: Tensor, clip: tuple[float, float] | None = (0, 1)) -> None:
 
 def check_pixels(images: Tensor, scale: int) -> None:
     """Raise UserError unless `images` are uint8 and fit the pixel value `scale` that means 1.0, or floats of scale 1."""
-    if isinstance(images, Tensor) and images.is_floating_point() and scale == 1:  # an audit's, whose range it has seen
-        return
+    if isinstance(images, Tensor) and images.is_floating_point() and scale == 1:
+        return  # an audit's, whose range it has seen
     if not isinstance(images, Tensor) or images.dtype != torch.uint8:
         found = _words(images.dtype) if isinstance(images, Tensor) else type(images).__name__
         raise UserError(f"images must be torch.uint8, pixels from 0 to {scale}, not {found}: they are divided later")

@@ -46,11 +46,24 @@ def audit(
 ) -> Audit:
     """Attack every image within `eps` and say how each class fares, for any model from images in [0, 1] to logits.
 
-    `images` (N, C, H, W) are uint8 from 0 to 255 or floats from 0 to 1, `labels` (N,) whole numbers, `classes` their
-    names. "pgd" is PGD with `steps` steps of eps / 4 (Sec. 5.1), "autoattack" the standard AutoAttack with `queries`
-    of its Square attack. The model is moved to `device` and asked in eval mode. `progress` hears how many images are
-    done. Raises UserError for images, labels and settings that cannot be, and for a model whose answers are no logits
-    of these classes.
+    Arguments:
+    - `model`: any function or network; a network is moved to `device` and asked in eval mode
+    - `images`: `(N, C, H, W)`, uint8 from 0 to 255 or floats from 0 to 1
+    - `labels`: `(N,)`, whole numbers from 0 on
+    - `classes`: their names
+    - `eps`: the radius, a fraction of the pixel range, in `norm`: "linf" or "l2"
+    - `attack`: "pgd", with `steps` steps of eps / 4, or "autoattack", standard but for `queries` of its Square attack
+    - `batch_size`: how many images are attacked at a time
+    - `seed`: of everything random
+    - `device`: "auto", "cpu", "cuda", "cuda:1", ...
+    - `progress`: hears how many images are done
+
+    Returns: predictions, errors with intervals, tests against another audit, and a report (`Audit`).
+
+    Raises: UserError for images, labels and settings that cannot be, and for a model whose answers are no logits of
+    these classes.
+
+    Source: Sec. 5.1 (PGD-20); Croce and Hein 2020 (AutoAttack).
 
     >>> import torch, frlcore
     >>> grey = torch.tensor([0.6, 0.9, 0.1, 0.2]).view(4, 1, 1, 1).expand(4, 1, 3, 3)

@@ -29,7 +29,8 @@ def page() -> str:
 def definition(name: str) -> tuple[Definition, str]:
     """Where a public name is defined, as a syntax tree and as the text of its file."""
     package = Path(frlcore.__file__).parent
-    for path in sorted([*package.glob("*.py"), *(package / "data").glob("*.py")]):
+    rooms = (*package.glob("*.py"), *(package / "data").glob("*.py"), *(package / "auditing").glob("*.py"))
+    for path in sorted(rooms):
         text = path.read_text(encoding="utf-8")
         for node in ast.parse(text).body:
             if isinstance(node, Definition) and node.name == name:

@@ -174,6 +174,7 @@ def _started(job: Job) -> tuple[Job, Given | None]:
             "splits, policy=..., warm_up=None) in Python"
         )
     given = weights(job.start)
+    assert given.name and given.size  # those of a file, unlike those of a function, are known
     for name, own in (("model", given.name), ("size", given.size)):
         if getattr(job, name) not in (own, getattr(Job, name)):
             raise UserError(f"{job.start} is a {given.name} for {given.size} pixels a side; leave out --{name}")
