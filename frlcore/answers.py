@@ -112,7 +112,7 @@ def check_images(x: Tensor, clip: tuple[float, float] | None = (0, 1)) -> None:
 
 
 def check_pixels(images: Tensor, scale: int) -> None:
-    """Raise UserError unless `images` are uint8 and fit the pixel value `scale` that means 1.0, or floats of scale 1."""
+    """Raise UserError unless `images` are uint8 and fit the pixel value `scale` that means 1, or floats of scale 1."""
     if isinstance(images, Tensor) and images.is_floating_point() and scale == 1:
         return  # an audit's, whose range it has seen
     if not isinstance(images, Tensor) or images.dtype != torch.uint8:
