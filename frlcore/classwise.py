@@ -1,4 +1,4 @@
-"""Class-wise standard, boundary and robust error, with intervals and paired tests.
+"""Class-wise standard, boundary and robust error, with intervals and paired comparisons.
 
 An error is a fraction. `wrong` arrays are 0/1, shape (N,), or (S, N) for S seeds judged on the same N examples:
 seeds are averaged, and the number of distinct examples stays the sample size.
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import bdtr, betaincinv
+from scipy.special import betaincinv
 
 from frlcore.errors import UserError
 
@@ -226,26 +226,6 @@ def selection_bias(labels: ArrayLike, wrong: ArrayLike, *, draws: int = 2000, se
     truth, values = _matched(labels, wrong)
     worst = max(values[truth == c].mean() for c in np.unique(truth))
     return max(0.0, float(_resampled(truth, values, draws, seed).max(axis=-1).mean() - worst))
-
-
-def mcnemar(wrong_a: ArrayLike, wrong_b: ArrayLike) -> float:
-    """Exact two-sided p-value that two methods (one seed each, shape (N,)) err equally often. McNemar (1947)."""
-    a, b = np.asarray(wrong_a, dtype=bool), np.asarray(wrong_b, dtype=bool)
-    if a.ndim != 1 or a.shape != b.shape:
-        raise UserError(f"McNemar's test compares two (N,) arrays of the same examples, not {a.shape} and {b.shape}")
-    only_a, only_b = np.count_nonzero(a & ~b), np.count_nonzero(b & ~a)
-    if only_a == only_b:
-        return 1.0
-    return float(min(1.0, 2 * bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
-
-
-def holm(p_values: ArrayLike) -> np.ndarray:
-    """p-values adjusted for testing all of them at once, in the order given. Holm (1979)."""
-    p = np.asarray(p_values, dtype=float)
-    order = np.argsort(p)
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.maximum.accumulate(np.minimum(1.0, p[order] * np.arange(len(p), 0, -1)))
-    return adjusted
 
 
 def _per_example(wrong: ArrayLike) -> np.ndarray:

@@ -10,17 +10,9 @@ import pytest
 import torch
 from scipy import stats
 
-from frlcore.classwise import (
-    KINDS,
-    ClassErrors,
-    bootstrap,
-    holm,
-    interval,
-    mcnemar,
-    paired_bootstrap,
-    selection_bias,
-)
+from frlcore.classwise import KINDS, ClassErrors, bootstrap, interval, paired_bootstrap, selection_bias
 from frlcore.errors import UserError
+from frlcore.significance import holm, mcnemar
 
 LABELS = np.array([0, 0, 0, 0, 1, 1])
 CLEAN = np.array([0, 0, 1, 1, 1, 1])

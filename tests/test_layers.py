@@ -14,7 +14,7 @@ import frlcore
 # below, where the rooms of each wing stand in the same order.
 HOUSE = """
 errors page
-settings classwise device
+settings classwise significance device
 policies models data theory answers
 attacks certificates
 frozen

@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 
 from frlcore.auditing import report
-from frlcore.classwise import ClassErrors, bootstrap, holm, mcnemar, paired_bootstrap, selection_bias
+from frlcore.classwise import ClassErrors, bootstrap, paired_bootstrap, selection_bias
 from frlcore.errors import UserError
 from frlcore.evaluate import Outcomes
 from frlcore.saving import put
+from frlcore.significance import holm, mcnemar
 
 KINDS = ("standard", "boundary", "robust")
 STATISTICS = {  # of the classes' errors, and what to call them

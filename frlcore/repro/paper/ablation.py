@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from frlcore.classwise import Difference, bootstrap, holm, interval, paired_bootstrap
+from frlcore.classwise import Difference, bootstrap, interval, paired_bootstrap
 from frlcore.errors import UserError
 from frlcore.repro.paper import claims, plan
 from frlcore.repro.paper.methods import names
 from frlcore.repro.paper.records import DRAWS, KINDS, Results, results
 from frlcore.repro.runs.store import Store
+from frlcore.significance import holm
 
 GROUPS = ("weight", "margin")
 OTHERS = "robust, other classes"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from frlcore.classwise import bootstrap, holm, paired_bootstrap
+from frlcore.classwise import bootstrap, paired_bootstrap
 from frlcore.repro.paper import plan
 from frlcore.repro.paper.records import DRAWS, Results
+from frlcore.significance import holm
 
 SUFFIX = "+autoattack"
 

@@ -12,13 +12,14 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 
-from frlcore.classwise import Difference, bootstrap, holm, mcnemar, paired_bootstrap
+from frlcore.classwise import Difference, bootstrap, paired_bootstrap
 from frlcore.repro.paper import plan
 from frlcore.repro.paper import printed as paper
 from frlcore.repro.paper.records import DRAWS, KINDS, PAPER_COLUMN, STATISTICS, Results, tidy
 from frlcore.repro.runs.pace import recorded
 from frlcore.repro.runs.store import default_store
 from frlcore.settings import info
+from frlcore.significance import holm, mcnemar
 
 COLUMNS = [(statistic, kind) for kind in KINDS for statistic in STATISTICS]
 HEADS = {column: f"{column[0].capitalize()} {column[1]}" for column in COLUMNS}

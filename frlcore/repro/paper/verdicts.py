@@ -11,13 +11,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from frlcore.classwise import holm
 from frlcore.repro.paper import ablation, claims, plan
 from frlcore.repro.paper.claims import Claim
 from frlcore.repro.paper.records import Results, results
 from frlcore.repro.paper.statements import STATEMENTS, Statement
 from frlcore.repro.runs.store import Store
 from frlcore.repro.style import BLUE, SKY, VERMILLION
+from frlcore.significance import holm
 
 Judged = dict[str, tuple[pd.DataFrame, pd.DataFrame]]  # what `judge` says, by the edition's name
 VERDICTS = ("reproduced", "partly", "not reproduced", "cannot tell at this resolution", "not yet run",

@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from frlcore.classwise import interval, mcnemar
+from frlcore.classwise import interval
 from frlcore.errors import UserError
 from frlcore.repro.paper import ablation, figures, plan, records, tables
 from frlcore.repro.paper.methods import names
 from frlcore.repro.runs.store import Store, pack
+from frlcore.significance import mcnemar
 
 DIGITS = plan.EDITIONS["digits"]
 CLASSES, PER_CLASS, FOLDS = 10, 20, DIGITS.ablation_folds
