@@ -16,7 +16,7 @@ from frlcore.evaluate import outcomes
 from frlcore.models import PreActResNet
 from frlcore.policies import Uniform
 from frlcore.settings import Attack
-from frlcore.strong import autoattack
+from frlcore.strong import _undisturbed, autoattack
 from frlcore.training import Training, train
 
 SHAPE = (1, 6, 6)
@@ -175,3 +175,13 @@ def test_bad_input_is_refused_in_one_line(change: dict[str, object], message: st
     with pytest.raises(UserError, match=message) as caught:
         autoattack(**(good | change))  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
+
+
+def test_what_the_package_warns_of_reaches_the_user_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    log = logging.getLogger("auto-attack")
+    with _undisturbed(torch.device("cpu")):
+        for count in (3, 5):  # said again and again with other numbers
+            log.warning("there are %d points with zero gradient! See flags_doc.md for details.", count)
+        log.info("robust accuracy: 50%%")
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["AutoAttack warns: there are 5 points with zero gradient!"]

@@ -160,7 +160,7 @@ def divide(
         if not all(len(positions) for positions in part):
             raise UserError(
                 f"class '{listing.classes[label]}' in {plain(listing.root)} has {len(order)} images, of which "
-                f"{len(np.unique(original[order][~torn[order]]))} differ from each other and from the other classes', "
+                f"{len(np.unique(original[order][~torn[order]]))} differ from each other and from the other classes, "
                 "too few for a training, validation and test split"
             )
         parts.append(part)
