@@ -59,8 +59,8 @@ $(READY): $(LOCKED)
 lock:
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }
 	@env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(UV) pip compile pyproject.toml \
-	  --extra book --extra eval --extra test --group build \
+	  --extra book --extra cluster --extra eval --extra test --group build \
 	  --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet \
 	  --no-emit-index-url --no-emit-find-links $(LOCK_ARGS) -o requirements.lock
-	@{ printf '%s\n' "# Exact versions and hashes of the package with its extras [book], [eval] and [test]; written by 'make lock'."; \
+	@{ printf '%s\n' "# Exact versions and hashes of the package with its extras [book], [cluster], [eval] and [test]; written by 'make lock'."; \
 	  grep -v '^# Exact versions' requirements.lock; } > requirements.lock.new && mv requirements.lock.new requirements.lock
