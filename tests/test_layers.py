@@ -34,8 +34,9 @@ WINGS = {
     "theory": "mixture; features",
     "auditing": "probe report; result; run",
     "repro.runs": "task locks; store; pace checks; worker; engines; progress",
-    "repro.paper": "editions methods printed; plan; trained records coverage device_plan; tables theory_pages; "
-                   "claims figures stronger smoothed theory_figures outside; statements ablation headline; verdicts",
+    "repro.paper": "editions methods printed; plan; trained records coverage device_plan; "
+                   "theirs tables theory_pages; claims figures stronger smoothed theory_figures outside; "
+                   "statements ablation checked conclusion; verdicts headline; verdict_pages",
     "repro.own": "report images duration model; fit; audit; commands",
     "repro.book": "notebook offline lab reference; pages",
 }  # fmt: skip

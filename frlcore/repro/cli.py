@@ -113,13 +113,12 @@ def show(
     csv: Annotated[Path | None, typer.Option(help="Write every number to this CSV file as well.")] = None,
 ) -> None:
     """Print PLAN's errors in percent with 95% intervals, beside the paper's, from all finished seeds."""
-    from frlcore.repro.paper import records, tables
+    from frlcore.repro.paper import checked, records
 
     checkout("frl show")
     found = records.results(plan, edition, checkpoint=checkpoint, broken=verdict)
-    frame = records.tidy(found)
-    by_class = plan in plans.BY_CLASS and found.present
-    out.print((tables.terminal_classwise if by_class else tables.terminal)(found, frame))
+    frame = checked.tidy(found)
+    out.print(checked.terminal(found, frame))
     out.print(f"Weights {records.CHECKPOINTS[checkpoint]}; broken: {records.BROKEN[verdict]}.", soft_wrap=True)
     if found.missing:
         out.print(f"Missing runs are made by: {found.command}", soft_wrap=True)
@@ -168,8 +167,8 @@ def book(
         found = records.results("table2", name)
         if found.present:
             out.print(tables.terminal(found, records.tidy(found), kinds=("robust",)))
-    shown = records.results(headline.PLAN, headline.leading(editions))
-    out.print(f"{shown.edition.title}: {' '.join(headline.sentences(shown))}", soft_wrap=True, markup=False)
+    for line in headline.answers(editions):
+        out.print(line.replace("**", ""), soft_wrap=True, markup=False)
     out.print(f"The book is ready after {clock(time.monotonic() - begin)}: {index}", soft_wrap=True, markup=False)
 
 

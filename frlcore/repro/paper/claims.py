@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,19 +10,16 @@ import pandas as pd
 
 from frlcore.classwise import Difference, paired_bootstrap
 from frlcore.errors import UserError
-from frlcore.repro.paper import plan
+from frlcore.repro.paper import plan, theirs
 from frlcore.repro.paper.methods import names
 from frlcore.repro.paper.records import DRAWS, KINDS, Results, results
+from frlcore.repro.paper.theirs import NAMED
 from frlcore.repro.runs.store import Store
 
 # Differences between classes, and by which error of which training validation ranks the classes for them
 CONTRASTS = {"spread": ("pgd", "robust", 1), "hard": ("natural", "standard", 2)}
-NAMED = {  # where the paper names the classes: the hard ones, the easy ones
-    ("cifar10", "spread"): (("cat",), ("automobile",)),
-    ("cifar10", "hard"): (("cat", "dog"), ("automobile", "ship")),
-    ("svhn", "spread"): (("8",), ("1",)),
-    ("svhn", "hard"): (("3", "8"), ("1", "2")),
-}
+ALONE = {"hardest": ("spread", (1, 0)), "easiest": ("spread", (0, 1))}  # one side of a contrast by itself
+NEAR = 5.0  # points: a number agrees within the smaller tolerance of the paper's own methods
 
 
 @dataclass(frozen=True)
@@ -47,6 +45,22 @@ class Claim:
     def __post_init__(self) -> None:
         if self.statistic == "gap" and self.beyond:
             raise UserError("a gap is compared with another gap alone: leave out `beyond`")
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number or a range that the paper gives: a statistic of an error of `first` (minus that of `second`).
+
+    Statistics and errors are those of `Claim`, and "hardest" and "easiest", the error of the one or the other class of
+    "spread". `paper` holds the ends of the range in percent or points; ours is near when at most `reach` off it.
+    """
+
+    first: str
+    second: str
+    statistic: str
+    error: str
+    paper: tuple[float, float]
+    reach: float = NEAR
 
 
 FAIR = names("frl", tau=0.05)
@@ -82,23 +96,44 @@ def compare(found: Results, claims: list[Claim], store: Store | None = None) -> 
 
     "holds" when the whole interval lies on the claimed side of the threshold, "contradicted" when it lies on the other,
     else "cannot tell at this resolution". Claims about methods that were not run are "not yet run". The intervals and
-    the p-values (two-sided, against the threshold) are not corrected for the number of claims.
+    the p-values (two-sided, against the threshold) are not corrected for the number of claims. `paper` is the same
+    difference from the paper's tables.
     """
     rows = []
     for claim in claims:
-        row = {"section": claim.section, "claim": claim.text}
-        sides = _sides(found, claim, store)
-        if {claim.first, claim.second} & set(found.missing) or sides is None:
+        printed = theirs.difference(found.edition, claim.first, claim.second, claim.statistic, claim.error)
+        row = {"section": claim.section, "claim": claim.text, "paper": printed}
+        threshold = claim.beyond if claim.direction == "higher" else -claim.beyond
+        change = _measured(found, claim, threshold / 100, store)
+        if change is None:
             rows.append(row | {"verdict": "not yet run"})
             continue
-        threshold = claim.beyond if claim.direction == "higher" else -claim.beyond
-        change = _difference(found, claim, sides, threshold / 100)
         sign = 1 if claim.direction == "higher" else -1
         low, high = sorted(sign * bound for bound in (change.low, change.high))
         word = "holds" if low > 0 else "contradicted" if high < 0 else "cannot tell at this resolution"
         numbers = {name: 100 * getattr(change, name) + threshold for name in ("difference", "low", "high")}
         rows.append(row | numbers | {"p": change.p, "verdict": word})
-    return pd.DataFrame(rows, columns=["section", "claim", "difference", "low", "high", "p", "verdict"])
+    return pd.DataFrame(rows, columns=["section", "claim", "difference", "low", "high", "paper", "p", "verdict"])
+
+
+def beside(found: Results, stated: Iterable[Number], store: Store | None = None) -> pd.DataFrame:
+    """Each number with ours (column `difference`), its 95% interval and whether ours is near the paper's.
+
+    "near" when ours lies in the band (the paper's number or range, and `reach` more on both sides), "far" when the
+    whole interval lies outside of it, else "near or far". Numbers of methods that were not run are "not yet run".
+    """
+    rows = []
+    for number in stated:
+        change = _measured(found, number, 0.0, store)
+        if change is None:
+            rows.append({"verdict": "not yet run"})
+            continue
+        value, low, high = (100 * getattr(change, name) for name in ("difference", "low", "high"))
+        bottom, top = number.paper[0] - number.reach, number.paper[1] + number.reach
+        outside = high < bottom or low > top
+        word = "near" if bottom <= value <= top else "far" if outside else "near or far"
+        rows.append({"difference": value, "low": low, "high": high, "verdict": word})
+    return pd.DataFrame(rows, columns=["difference", "low", "high", "verdict"])
 
 
 def classes(
@@ -121,31 +156,40 @@ def classes(
     return tuple(order[: -many - 1 : -1]), tuple(order[:many])
 
 
-def _sides(found: Results, claim: Claim, store: Store | None) -> np.ndarray | None:
-    """The weight (C,) of every class in the claim's statistic where that is a contrast, else zeros; None: not known."""
-    if claim.statistic not in CONTRASTS or not found.present:
+def _sides(found: Results, statistic: str, store: Store | None) -> np.ndarray | None:
+    """The weight (C,) of every class in a statistic where that is a contrast, else zeros; None: not known."""
+    contrast, (up, down) = ALONE.get(statistic, (statistic, (1, -1)))
+    if contrast not in CONTRASTS:
         return np.zeros(0)
-    groups = classes(found, claim.statistic, store)
+    groups = classes(found, contrast, store)
     if groups is None:
         return None
     hard, easy = groups
-    return np.array([(c in hard) / len(hard) - (c in easy) / len(easy) for c in found.classes])
+    return np.array([up * (c in hard) / len(hard) + down * (c in easy) / len(easy) for c in found.classes])
 
 
-def _difference(found: Results, claim: Claim, sides: np.ndarray, threshold: float) -> Difference:
-    """The statistic of `first` minus that of `second`, minus the threshold (fractions), on the seeds both have."""
+def _measured(found: Results, claim: Claim | Number, threshold: float, store: Store | None) -> Difference | None:
+    """The statistic of `first` minus that of `second`, minus the threshold (fractions), on the seeds both have.
+
+    None while a run that it needs is missing.
+    """
+    if not found.present or {claim.first, claim.second} & set(found.missing):
+        return None
+    sides = _sides(found, claim.statistic, store)
+    if sides is None:
+        return None
     shared = found.seeds(*(method for method in (claim.first, claim.second) if method))
-    a = _wrong(found, claim.first, claim.error)[:shared].astype(float)
+    a = wrong(found, claim.first, claim.error)[:shared].astype(float)
     b = np.zeros_like(a)
     if claim.second:
-        b = _wrong(found, claim.second, claim.error)[:shared].astype(float)
-    if claim.statistic not in CONTRASTS:
+        b = wrong(found, claim.second, claim.error)[:shared].astype(float)
+    if not len(sides):
         return paired_bootstrap(found.labels, a - threshold, b, claim.statistic, draws=DRAWS)
     weight = len(sides) * sides[found.labels]  # a contrast is the average over classes of weighted errors
     return paired_bootstrap(found.labels, weight * a - threshold, weight * b, "average", draws=DRAWS)
 
 
-def _wrong(found: Results, method: str, error: str) -> np.ndarray:
+def wrong(found: Results, method: str, error: str) -> np.ndarray:
     """Which examples count as an error, `(S, N) bool`; checks are made of the last weights alone."""
     if error in KINDS:
         return found.wrong(method, error)

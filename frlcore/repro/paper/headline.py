@@ -1,35 +1,15 @@
-"""What the book's first page says: which edition leads, its table in short, and what it shows in two sentences."""
+"""What the book's first page says: three answers from the records there are, the paper's data first."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
-import pandas as pd
-
-from frlcore.repro.paper import claims, plan, tables
-from frlcore.repro.paper.claims import FAIR, Claim
-from frlcore.repro.paper.records import STATISTICS, Results, results
+from frlcore.repro.paper import conclusion, plan
+from frlcore.repro.paper.records import Results, results
 from frlcore.repro.runs.store import Store
 from frlcore.settings import info
 
 PLAN = "overview"
-COMPARED = ("pgd", "control")  # without these two there is nothing to hold a fair method against
-KINDS = ("standard", "robust")
-REMEDY = {"holds": "which speaks for the paper", "contradicted": "which speaks against the paper"}
-OWN = {"holds": "so the method adds something of its own", "contradicted": "so the method itself does harm"}
-OPEN = "which is too close to call"
-
-
-def leading(editions: Iterable[str], store: Store | None = None) -> str:
-    """The edition that the first page shows: the first on the paper's data that can hold a fair method against PGD
-    training and against the control, else the one that is trained where the book is made."""
-    names = list(editions)
-    for name in (name for name in names if not small(name)):
-        present = set(results(PLAN, name, store).present)
-        if present >= set(COMPARED) and present & set(FAIR):
-            return name
-    return next(filter(small, names))
 
 
 def small(edition: str) -> bool:
@@ -37,53 +17,37 @@ def small(edition: str) -> bool:
     return not info(plan.edition(edition).dataset).paper
 
 
-def fairness(found: Results) -> pd.DataFrame:
-    """Table 2 in short: average and worst standard and robust error of the methods that have been run."""
-    columns = [tables.HEADS[statistic, kind] for kind in KINDS for statistic in STATISTICS]
-    frame = tables.fairness(found)[columns]
-    return frame[frame[columns[0]] != tables.PENDING]
+def leading(editions: Iterable[str], store: Store | None = None) -> str:
+    """The edition that the first page shows: the first on the paper's data that can hold a fair method against PGD
+    training and against the control, else the one that is trained where the book is made."""
+    names = list(editions)
+    compared = (one for one in names if not small(one) and conclusion.complete(results(PLAN, one, store)))
+    return next(compared, next(filter(small, names), names[-1]))
 
 
-def sentences(found: Results) -> list[str]:
-    """What the records say to the paper's two main claims: that training is unequal, and that FRL mends it.
+def answers(editions: Iterable[str], store: Store | None = None) -> list[str]:
+    """Three answers and how sure they are, in sentences, each from the first edition whose records can give it.
 
-    Needs PGD training; what is said of a fair method needs the control, too. Outcomes are those of `claims.compare`.
+    Where the paper's data cannot give one yet, it is judged on what stands in for them, and the last sentence says what
+    the paper's data say so far. Without any adversarially trained model there is nothing to answer: an empty list.
     """
-    said = [_disparity(found)]
-    fair = next((method for method in FAIR[::-1] if method in found.present), None)
-    return said + ([_remedy(found, fair)] if fair and "control" in found.present else [])
+    names = list(editions)
+    found = {name: results(PLAN, name, store) for name in names}
+    trained = [name for name in names if "pgd" in found[name].present]
+    if not trained:
+        return []
+    said = [conclusion.disparity(found[trained[0]])]
+    for name in [name for name in trained if conclusion.complete(found[name])][:1]:
+        strong = results("autoattack", name, store) if "autoattack" in plan.plans(name) else None
+        said += [conclusion.remedy(found[name], strong), conclusion.price(found[name])]
+        said.append(conclusion.sureness(found[name]))
+    waiting = [name for name in names if not small(name) and not conclusion.complete(found[name])]
+    return said + [_so_far(found[name], told=name == trained[0]) for name in waiting if found[name].present]
 
 
-def _disparity(found: Results) -> str:
-    errors, parts = found.errors("pgd"), []
-    for kind in KINDS:
-        worst, value = errors.worst(kind)
-        average = 100 * errors.average(kind)
-        parts.append(f"{100 * value:.1f}% {kind} error (“{found.classes[worst]}”; average {average:.1f}%)")
-    said = f"After PGD training the worst class has {' and '.join(parts)}"
-    if "natural" not in found.present:
-        return f"{said}."
-    tests = [Claim("", "", "pgd", "natural", "gap", kind, "higher") for kind in KINDS]
-    standard, robust = claims.compare(found, tests).to_dict("records")
-    agrees = standard["verdict"] == robust["verdict"] == "holds"
-    theirs = ", as in the paper" if agrees else " (in the paper both grow)"
+def _so_far(found: Results, told: bool) -> str:
+    numbers = "" if told else f" {conclusion.so_far(found)}"
     return (
-        f"{said}; against natural training its distance to the average differs by {_points(standard)} in standard and "
-        f"by {_points(robust)} in robust error{theirs}."
+        f"**{found.edition.title}, so far.**{numbers} What the answers need and do not have there yet is made by "
+        f"`{found.command}`; until then they come from the data that they name."
     )
-
-
-def _remedy(found: Results, fair: str) -> str:
-    tests = [Claim("", "", fair, other, "worst", "robust") for other in COMPARED]
-    tests.append(Claim("", "", fair, "pgd", "average", "robust"))
-    pgd, control, average = claims.compare(found, tests).to_dict("records")
-    return (
-        f"{plan.label(fair)} moves the worst class's robust error by {_points(pgd)} against PGD training, "
-        f"{REMEDY.get(pgd['verdict'], OPEN)}, and by {_points(control)} against the same fine-tuning without it (the "
-        f"control), {OWN.get(control['verdict'], OPEN)}; on average it moves the robust error by {_points(average)} "
-        "against PGD training."
-    )
-
-
-def _points(row: dict[str, Any]) -> str:
-    return f"{row['difference']:+.1f} points [{row['low']:+.1f}, {row['high']:+.1f}]".replace("-", "−")

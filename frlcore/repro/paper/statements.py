@@ -1,7 +1,9 @@
 """What the paper claims, as statements of one or more tests on our records.
 
-Tests and thresholds stand here as data, to be read before the records they judge. A threshold is the lower end of a
-range that the paper names ("10 to 15 points"), else half the number it gives.
+Tests, thresholds and numbers stand here as data, to be read before the records they judge. A threshold is the lower
+end of a range that the paper names ("10 to 15 points"), else half the number it gives; the tests ask for the direction.
+What the paper gives in numbers is set beside ours as well: near is at most `claims.NEAR` points off, or within the
+range that the paper itself allows ("7 ± 5%").
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from frlcore.repro.paper.claims import FAIR, Claim
+from frlcore.repro.paper.claims import FAIR, Claim, Number
 from frlcore.repro.paper.methods import names
 
 RW, RM, BOTH = FAIR
@@ -22,14 +24,15 @@ NOT_BY = ("higher", -5)  # "does not lower it", read as: not by 5 points
 class Statement:
     """One claim: where the paper makes it, in our words, and the tests on the records of `plan` that decide it.
 
-    Without a plan, `page` says in MyST where the theory settles it. `group` names the half of Section 5.3's ablation
-    whose tests `ablation.effects` makes.
+    `numbers` are those that the claim gives. Without a plan, `page` says in MyST where the theory settles it. `group`
+    names the half of Section 5.3's ablation whose tests `ablation.effects` makes.
     """
 
     section: str
     text: str
     plan: str = ""
     tests: tuple[Claim, ...] = ()
+    numbers: tuple[Number, ...] = ()
     page: str = ""
     group: str = ""
 
@@ -68,7 +71,10 @@ STATEMENTS = (
     Statement("Abstract", "PGD training on CIFAR-10: 93% clean and 67% robust accuracy for “automobile”, 65% and 17% "
               "for “cat”.", "figure1",
               _tests("pgd", "", "spread", "standard", "higher", 14)
-              + _tests("pgd", "", "spread", "robust", "higher", 25)),
+              + _tests("pgd", "", "spread", "robust", "higher", 25),
+              tuple(Number("pgd", "", which, kind, (error, error)) for which, kind, error in (
+                  ("easiest", "standard", 7), ("easiest", "robust", 33), ("hardest", "standard", 35),
+                  ("hardest", "robust", 83)))),
     Statement("Abstract", "Natural training shows no such disparity on clean images.", "figure1",
               _tests("natural", "", "hard", "standard", "lower", -10)
               + _tests("pgd", "natural", "spread", "standard", "higher")),
@@ -79,7 +85,9 @@ STATEMENTS = (
     Statement("2", "TRADES does so, too.", "figure1", _disparity("trades-6")),
     Statement("2", "After natural training every class has about 7 ± 5% standard and 100% robust error.", "figure1",
               _tests("natural", "", "hard", "standard", "lower", -10)
-              + _tests("natural", "", "average", "robust", "higher", 99)),
+              + _tests("natural", "", "average", "robust", "higher", 99),
+              tuple(Number("natural", "", which, "standard", (2, 12), 0) for which in ("average", "worst"))
+              + (Number("natural", "", "average", "robust", (100, 100)),)),
     Statement("2", "PGD training raises the standard error of the hard classes (“cat”, “dog”) by more than that of the "
               "easy ones (“car”, “ship”).", "figure1", _unequal()[:1]),
     Statement("2", "It lowers the robust error of the hard classes by less.", "figure1", _unequal()[1:]),
@@ -96,7 +104,8 @@ STATEMENTS = (
     Statement("5.2", "All FRL methods lower the worst class's standard and robust error.", "table2",
               tuple(t for s, e in WORST for t in _tests(EVERY, "pgd", s, e))),
     Statement("5.2", "FRL(Reweight) has the smallest worst standard error, about 10 points below the vanilla methods.",
-              "table2", _tests(RW, (RM, BOTH), "worst", "standard") + _tests(RW, "pgd", "worst", "standard", beyond=5)),
+              "table2", _tests(RW, (RM, BOTH), "worst", "standard") + _tests(RW, "pgd", "worst", "standard", beyond=5),
+              (Number(RW, "pgd", "worst", "standard", (-10, -10)),)),
     Statement("5.2", "FRL(Reweight) does not equalize boundary errors adequately (not by 5 points).", "table2",
               _tests(RW, "pgd", "worst", "boundary", *NOT_BY)),
     Statement("5.2", "FRL(Remargin) lowers the worst boundary error more than FRL(Reweight).", "table2",
@@ -104,7 +113,8 @@ STATEMENTS = (
     Statement("5.2", "FRL(Reweight+Remargin) is the best for the worst boundary and robust error.", "table2",
               _tests(BOTH, (RW, RM), "worst", "boundary") + _tests(BOTH, (RW, RM), "worst", "robust")),
     Statement("5.2", "Its worst robust error is 10 to 15 points below vanilla adversarial training.", "table2",
-              _tests(BOTH, ("pgd", "trades-6"), "worst", "robust", beyond=10)),
+              _tests(BOTH, ("pgd", "trades-6"), "worst", "robust", beyond=10),
+              tuple(Number(BOTH, name, "worst", "robust", (-15, -10)) for name in ("pgd", "trades-6"))),
     Statement("5.2", "FRL's worst robust error is below that of TRADES(1/λ = 6) as well.", "table2",
               _tests(FAIR, "trades-6", "worst", "robust")),
     Statement("5.2", "Baseline Reweight lowers the worst standard error, but not (by 5 points) the boundary or "

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 
 from frlcore.errors import UserError
 from frlcore.repro.book import notebook
-from frlcore.repro.paper import claims, plan, verdicts
+from frlcore.repro.paper import claims, plan, theirs, verdict_pages, verdicts
 from frlcore.repro.paper import records as report
-from frlcore.repro.paper.claims import Claim
+from frlcore.repro.paper.claims import Claim, Number
 from frlcore.repro.paper.statements import STATEMENTS, Statement
 from frlcore.settings import info
 
@@ -63,7 +63,12 @@ def invent(monkeypatch: pytest.MonkeyPatch) -> Fake:
     ("outcomes", "verdict"),
     [
         (["holds", "holds"], "reproduced"),
-        (["holds", "contradicted"], "partly"),
+        (["holds", "near", "near"], "reproduced"),
+        (["holds", "near", "far"], "direction only"),
+        (["holds", "near or far"], "direction only"),
+        (["holds", "contradicted", "near"], "mixed"),
+        (["holds", "contradicted", "cannot tell at this resolution"], "mixed"),
+        (["contradicted", "near"], "not reproduced"),
         (["holds", "cannot tell at this resolution"], "partly"),
         (["contradicted", "cannot tell at this resolution"], "not reproduced"),
         (["cannot tell at this resolution"], "cannot tell at this resolution"),
@@ -83,7 +88,7 @@ def test_every_verdict_comes_from_records(invent: Fake) -> None:
     gone = Claim("", "", "trades-6", "pgd", "worst", "robust")
     made = [
         Statement("a", "reproduced", "table2", (lower,)),
-        Statement("a", "partly", "table2", (lower, higher, same)),
+        Statement("a", "mixed", "table2", (lower, higher, same)),
         Statement("b", "not reproduced", "table2", (higher, same)),
         Statement("b", "cannot tell at this resolution", "table2", (same,)),
         Statement("c", "not yet run", "table2", (lower, gone)),
@@ -94,23 +99,26 @@ def test_every_verdict_comes_from_records(invent: Fake) -> None:
     frame, tests = verdicts.judge("laptop", made)
     assert frame.verdict.tolist() == frame.claim.tolist()
     assert frame[["for", "against", "open"]].to_numpy().tolist()[:4] == [[1, 0, 0], [1, 1, 1], [0, 1, 1], [0, 0, 1]]
-    assert frame.clear.tolist()[:2] == [1, 1]
+    assert frame["clear for"].tolist()[:3] == [1, 1, 0]
+    assert frame["clear against"].tolist()[:3] == [0, 1, 1]  # contradictions count like confirmations
     assert frame.command.tolist()[4:] == [
         "frl run table2 --edition laptop", "frl run figure3 --edition laptop", "", "",
     ]  # fmt: skip
     assert len(tests) == 10 and tests.difference.notna().sum() == 8
     judged = {"laptop": (frame, tests)}
     title = plan.edition("laptop").title
-    words = verdicts.verdicts_in_words(judged)
-    assert words.startswith(f"* **{title}**: 8 claims of the paper: 1 reproduced, 1 partly, 1 not reproduced")
-    shown = verdicts.shown(judged)
-    assert shown[title].tolist()[5:7] == ["not yet run", "not in this edition"] and shown.Claim.iloc[4] == "**5** (c)"
-    assert shown[title].iloc[1] == "**partly**<small><br>1 / 1 / 1, clear 1</small>"
+    words = verdict_pages.verdicts_in_words(judged)
+    assert words.startswith(f"* **{title}**: 8 claims of the paper: 1 reproduced, 1 mixed, 1 not reproduced")
+    shown = verdict_pages.shown(judged)
+    assert shown[title].tolist()[5:7] == ["not yet run", "not in this edition"]
+    assert shown.iloc[4, 0] == "**5** not yet run <small>(c)</small>"
+    assert shown[title].iloc[1] == "**mixed**<small><br>1 for (1 clear), 1 against (1 clear), 1 open</small>"
     assert shown[title].iloc[-1] == "**see the theory**: {ref}`x`"
-    assert verdicts.commands(judged).splitlines()[0] == "* `frl run table2 --edition laptop`: 5"
-    assert isinstance(verdicts.squares(judged), Figure)
-    lines = verdicts.shown_tests(judged, ("a", "c"))[title].tolist()
+    assert verdict_pages.commands(judged).splitlines()[0] == "* `frl run table2 --edition laptop`: 5"
+    assert isinstance(verdict_pages.squares(judged), Figure)
+    lines = verdict_pages.shown_tests(judged, ("a", "c"))[title].tolist()
     assert lines[0].startswith("**-40.0** holds<small><br>[-") and "p = 0.0" in lines[0]
+    assert lines[0].endswith("<br>paper -9.4</small>")  # Table 2: 73.3 - 82.7
     assert lines[-1] == "not yet run"
 
 
@@ -123,9 +131,9 @@ def test_claims_are_judged_side_by_side_where_there_is_something_to_judge(monkey
     judged = verdicts.everywhere(["cifar10", "laptop", "digits"])
     assert list(judged) == ["laptop", "digits"]  # the paper's data first, where they have been run
     laptop, digits = (plan.edition(name).title for name in judged)
-    shown = verdicts.shown(judged).iloc[0]
+    shown = verdict_pages.shown(judged).iloc[0]
     assert shown[laptop].startswith("**reproduced**") and shown[digits].startswith("**not reproduced**")
-    lines = verdicts.shown_tests(judged, ["a"])
+    lines = verdict_pages.shown_tests(judged, ["a"])
     assert lines.columns.tolist() == [laptop, digits] and len(lines) == 1  # one test, two columns
     assert "-40.0" in lines[laptop].item() and "+40.0" in lines[digits].item()
     assert list(verdicts.everywhere(["cifar10"])) == ["cifar10"]  # nothing to judge anywhere: all wait
@@ -136,7 +144,7 @@ def test_holm_is_taken_over_all_tests(invent: Fake) -> None:
     nearly = Claim("", "", "frl-reweight-0.05", "pgd", "average", "robust", beyond=0.6)
     frame, tests = verdicts.judge("laptop", [Statement("a", "x", "table2", (nearly,) * 40)])
     assert tests.p.max() < 0.05 < tests.p_holm.min()
-    assert frame["for"].item() == 40 and frame.clear.item() == 0  # each holds by itself, none is clear
+    assert frame["for"].item() == 40 and frame["clear for"].item() == 0  # each holds by itself, none is clear
 
 
 def test_contrasts_take_the_classes_that_validation_ranks(invent: Fake) -> None:
@@ -188,11 +196,79 @@ def test_checks_are_judged_like_attacks() -> None:
     assert claims.compare(certified, tests).difference.tolist() == pytest.approx([10, 30])  # “car” is right, “ship” not
 
 
+def test_a_number_is_near_in_its_band_and_far_when_the_whole_interval_is_outside(invent: Fake) -> None:
+    invent({"pgd": FLAT, "control": ([14] * 10, [50] * 10)})
+    some = found("table2", "digits", {"pgd": FLAT, "control": ([14] * 10, [50] * 10)})
+    stated = [
+        Number("control", "pgd", "average", "standard", (8, 12)),  # ours is 4, the band begins at 3
+        Number("control", "pgd", "average", "standard", (9.5, 9.5)),  # 4.5: outside of it, and within the interval
+        Number("control", "pgd", "average", "standard", (-20, -10)),
+        Number("pgd", "", "average", "standard", (2, 12), 0),
+        Number("trades-6", "", "average", "standard", (2, 12)),
+    ]
+    judged = claims.beside(some, stated)
+    assert judged.difference.tolist()[:4] == pytest.approx([4, 4, 4, 10])
+    assert judged.verdict.tolist() == ["near", "near or far", "far", "near", "not yet run"]
+
+
+def test_a_claim_with_numbers_is_reproduced_only_by_numbers(invent: Fake) -> None:
+    unequal: Errors = ([30] * 3 + [33] + [30] * 6, [80] * 10)
+    standard, robust = [10] * 10, [50] * 10
+    standard[3], standard[1], robust[3], robust[1] = 39, 4, 80, 35  # cat and automobile, near the paper's
+    stated = [STATEMENTS[0]]
+    assert "93% clean" in stated[0].text
+    invent({"pgd": (standard, robust)})
+    frame, tests = verdicts.judge("laptop", stated)
+    assert frame.verdict.item() == "reproduced" and set(tests.verdict) == {"holds", "near"}
+    assert frame.beside.item().startswith("easiest standard 4.0, paper 7; easiest robust 35.0, paper 33; hardest st")
+    robust[1] = 5  # the disparity only grows, and the number is another
+    invent({"pgd": (standard, robust)})
+    frame, tests = verdicts.judge("laptop", stated)
+    assert frame.verdict.item() == "direction only" and frame["for"].item() == 2
+    shown = verdict_pages.shown_tests({"laptop": (frame, tests)}, ["Abstract"])
+    assert shown.index[3] == "**1** robust error, easiest class: PGD Adv. Training: 33 in the paper, near within 5"
+    assert shown.iloc[3, 0].startswith("**+5.0** far<small><br>[")
+    invent({"pgd": unequal})
+    assert verdicts.judge("laptop", stated)[0].verdict.item() == "not reproduced"
+
+
+def test_the_papers_difference_stands_beside_ours() -> None:
+    digits, wide, l2 = map(plan.edition, ("digits", "digits-wide", "digits-l2"))
+    assert theirs.difference(digits, "frl-remargin-0.05", "pgd", "worst", "boundary") == pytest.approx(50.6 - 55.9)
+    assert theirs.difference(digits, "trades-6", "pgd", "gap", "robust") == pytest.approx(77.6 - 49.3 - 82.7 + 56.4)
+    # Table 2 has no natural training: both from the classes of Table 4
+    assert theirs.difference(digits, "pgd", "natural", "average", "standard") == pytest.approx(16.19 - 5.77)
+    assert theirs.difference(digits, "pgd", "natural", "hard", "standard") == pytest.approx(
+        (34.8 + 26.9 - 6.1 - 6.4) / 2 - (11.3 + 10.0 - 1.8 - 3.5) / 2
+    )
+    assert theirs.difference(digits, "pgd", "", "spread", "robust") == pytest.approx(82.7 - 34.3)
+    assert theirs.difference(wide, "pgd", "", "worst", "robust") == pytest.approx(78.8)  # Table 7
+    nothing = [(digits, "control", "pgd", "worst", "robust"), (digits, "pgd", "control", "gap", "robust"),
+               (l2, "pgd", "natural", "gap", "robust"), (digits, "pgd+autoattack", "", "worst", "autoattack"),
+               (digits, "trades-6", "natural", "gap", "robust"),
+               (digits, "pgd", "natural", "hard", "boundary")]  # fmt: skip
+    assert all(np.isnan(theirs.difference(*one)) for one in nothing)
+
+
+def test_the_strip_counts_the_papers_claims_in_the_readers_words(invent: Fake) -> None:
+    peak: Errors = ([10] * 9 + [40], [50] * 9 + [90])
+    invent({"natural": FLAT, "pgd": peak, "control": FLAT})
+    holds = Claim("", "", "pgd", "natural", "worst", "robust", "higher")
+    fails = Claim("", "", "pgd", "natural", "worst", "robust")
+    made = [Statement("2", "a", "figure1", (holds,)), Statement("2", "b", "figure1", (holds, fails)),
+            Statement("2", "c", "figure1", (holds,), (Number("pgd", "", "worst", "robust", (20, 20)),)),
+            Statement("2", "d", "figure1", (fails,)), Statement("3", "e", page="{ref}`x`"),
+            Statement("ours", "f", "table2", (Claim("", "", "control", "pgd", "worst", "robust"),))]  # fmt: skip
+    strip = verdict_pages.strip({"laptop": verdicts.judge("laptop", made)})
+    assert "</b>: 4 claims" in strip and strip.count("<span") == 3  # no empty parts
+    assert 'style="flex-grow: 2"><b>2</b> partly' in strip and "<b>1</b> not reproduced" in strip
+
+
 def test_statements_ask_for_runs_that_their_plans_have() -> None:
     assert len([one for one in STATEMENTS if one.section != "ours"]) >= 16
     for one in STATEMENTS:
         assert bool(one.plan) != bool(one.page) and bool(one.plan) == bool(one.tests or one.group), one.text
-        named = {method for test in one.tests for method in (test.first, test.second) if method}
+        named = {method for test in (*one.tests, *one.numbers) for method in (test.first, test.second) if method}
         assert not one.plan or named <= set(plan.methods(one.plan)), one.text
     sections = {one.section.split(".")[0] for one in STATEMENTS}
     assert sections == {"Abstract", "2", "3", "5", "A", "ours"}
@@ -225,7 +301,7 @@ def test_an_edition_without_records_asks_for_them(invent: Fake, edition: str) ->
     frame, tests = verdicts.judge(edition)
     assert set(frame.verdict) <= set(verdicts.VERDICTS[-3:]) and set(tests.verdict) == {"not yet run"}
     assert (frame.command != "").sum() == (frame.verdict == "not yet run").sum() > 16
-    assert set(verdicts.shown_tests({edition: (frame, tests)}, ["5.2"]).iloc[:, 0]) == {"not yet run"}
+    assert set(verdict_pages.shown_tests({edition: (frame, tests)}, ["5.2"]).iloc[:, 0]) == {"not yet run"}
     _, _, first = verdicts.chosen_classes(edition).splitlines()[0].partition(": ")
     assert first == ("“cat” against “automobile” (hardest − easiest class), “cat” and “dog” against “automobile” "
                           "and “ship” (2 hardest − 2 easiest classes).")  # fmt: skip

@@ -1,0 +1,173 @@
+"""The answers in sentences, from records: is adversarial training unequal, does FRL mend it, at what price, and why.
+
+Every sentence begins with what the tests allow to say, in bold, and then gives the numbers, with 95% intervals and the
+paper's own where its tables have them. Outcomes are those of `claims.compare`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from frlcore.classwise import bootstrap
+from frlcore.repro.paper import claims, plan
+from frlcore.repro.paper.claims import FAIR, Claim
+from frlcore.repro.paper.records import Results
+from frlcore.settings import info
+
+HOLDS, AGAINST = "holds", "contradicted"
+
+
+def best(found: Results) -> str | None:
+    """The fair method that the sentences speak of: the fullest one that has been run, None where none has."""
+    return next((method for method in FAIR[::-1] if method in found.present), None)
+
+
+def complete(found: Results) -> bool:
+    """Whether these records can hold a fair method against PGD training and against the control."""
+    return best(found) is not None and {"pgd", "control"} <= set(found.present)
+
+
+def where(found: Results) -> str:
+    """Which data a sentence speaks of."""
+    return f"On {found.edition.title}" + (", not the paper's data," * (not info(found.edition.dataset).paper))
+
+
+def disparity(found: Results) -> str:
+    """Whether PGD training sets the worst class apart from the average; needs its runs."""
+    errors = found.errors("pgd")
+    worst = found.classes[errors.worst("robust")[0]]
+    said = (
+        f"{where(found)} the attack breaks {_level(found, 'pgd', 'average')} of the images of a PGD-trained model, and "
+        f"{_level(found, 'pgd', 'worst')} of its worst class (“{worst}”)"
+    )
+    if "natural" not in found.present:
+        return f"**After adversarial training the classes are unequal.** {said}."
+    tests = [Claim("", "", "pgd", "natural", "gap", kind, "higher") for kind in ("robust", "standard")]
+    robust, standard = claims.compare(found, tests).to_dict("records")
+    lead = {HOLDS: "Adversarial training leaves classes behind.",
+            AGAINST: "Adversarial training does not leave classes behind here."}.get(robust["verdict"], "")  # fmt: skip
+    if robust["verdict"] != standard["verdict"] or not lead:
+        lead = "Whether adversarial training leaves classes behind differs by error, or cannot be told."
+    return (
+        f"**{lead}** {said}; against natural training the distance from the worst class to the average changes by "
+        f"{points(robust)} in robust and by {points(standard)} in standard error."
+    )
+
+
+def remedy(found: Results, strong: Results | None = None) -> str:
+    """What the fair method does to the worst class's robust error; `strong` are the runs of the plan "autoattack"."""
+    fair = best(found) or ""
+    pgd = _change(found, fair, "pgd", "worst", "robust")
+    last, chosen = (_change(some, fair, "control", "worst", "robust") for some in (found, found.under("selected")))
+    beyond, under = [last, chosen], ""
+    if strong and {f"{name}+autoattack" for name in (fair, "control")} <= set(strong.present):
+        beyond.append(_change(strong, f"{fair}+autoattack", "control+autoattack", "worst", "autoattack"))
+        under = f", and under AutoAttack by {points(beyond[-1])}"
+    lead = _remedied(pgd["verdict"], [row["verdict"] for row in beyond])
+    return (
+        f"**{lead}** {where(found)} {plan.label(fair)} changes the worst class's robust error by {points(pgd)} against "
+        f"PGD training. Against the *control*, the same "
+        f"fine-tuning with all classes alike, it is {points(last)}, with weights chosen on validation "
+        f"{points(chosen)}{under}."
+    )
+
+
+def _remedied(pgd: str, control: list[str]) -> str:
+    """The lead of `remedy` from its outcomes: against PGD training, and against the control in every way tested."""
+    if AGAINST in (pgd, control[0]):
+        return "Fair Robust Learning harms the worst class here."
+    if control[0] == HOLDS and set(control) == {HOLDS}:
+        return "Fair Robust Learning helps the worst class, by more than its own fine-tuning does."
+    if control[0] == HOLDS:
+        return "Fair Robust Learning helps the worst class, but not surely with every choice of weights and attack."
+    if pgd == HOLDS:
+        return "Fair Robust Learning helps the worst class, but no more, as far as can be told, than its fine-tuning."
+    return "Whether Fair Robust Learning helps the worst class cannot be told here."
+
+
+def price(found: Results) -> str:
+    """What the fair method costs on average, in standard and in robust error."""
+    fair, kinds = best(found) or "", ("standard", "robust")
+    asked = [(kind, other) for kind in kinds for other in ("pgd", "control")]
+    rows = {(kind, other): _change(found, fair, other, "average", kind) for kind, other in asked}
+    outcome = {kind: rows[kind, "pgd"]["verdict"] for kind in kinds}
+    paid, gained = ([kind for kind in kinds if outcome[kind] == word] for word in (AGAINST, HOLDS))
+    lead = f"The price is {' and '.join(paid)} error on average." if paid else "No price on average can be told."
+    if gained and not paid:
+        lead = f"It has no price on average: the {' and '.join(gained)} error falls as well."
+    each = " and ".join(
+        f"{kind} error changes by {points(rows[kind, 'pgd'])} against PGD training, {points(rows[kind, 'control'])} "
+        "against the control"
+        for kind in kinds
+    )
+    return f"**{lead}** Over all classes, {each}."
+
+
+def reasons(found: Results) -> list[str]:
+    """Where the changes come from: the fine-tuning, weights or radii. One sentence each, for what has been run."""
+    boundary = _change(found, "control", "pgd", "average", "boundary")
+    worst = _change(found, "control", "pgd", "worst", "robust")
+    said = [
+        "**What the fine-tuning does by itself.** The control changes the average boundary error by "
+        f"{points(boundary)} and the worst robust error by {points(worst)} against the PGD model that it starts from."
+    ]
+    reweight, remargin, _ = FAIR
+    if remargin in found.present:
+        alone, total = (_change(found, remargin, other, "average", "boundary") for other in ("control", "pgd"))
+        lead = "What the larger radii do to the average boundary error."
+        if boundary["verdict"] == AGAINST and alone["verdict"] == HOLDS:
+            lead = "The fine-tuning raises the average boundary error, the larger radii lower it."
+        said.append(
+            f"**{lead}** Remargin changes it by {points(alone)} against the control; fine-tuning and Remargin together "
+            f"by {points(total)} against PGD training."
+        )
+    if set(FAIR) <= set(found.present):
+        one, two, both = (_change(found, method, "control", "worst", "robust") for method in FAIR)
+        said.append(
+            f"**Weights, radii or both?** The worst robust error changes by {points(one)} with Reweight, by "
+            f"{points(two)} with Remargin and by {points(both)} with both, each against the control."
+        )
+    return said
+
+
+def sureness(found: Results) -> str:
+    """How many images, networks and seeds the sentences rest on, and what their intervals leave out."""
+    method = best(found) or found.present[0]
+    networks = len(found.records[method][0]) * found.seeds(method)
+    return (
+        f"**How sure is that?** It rests on {len(found.labels):,} test images and {networks} trained "
+        f"network{'s' * (networks > 1)} a method. The 95% intervals hold what other test images could change, and not "
+        "what another training run would."
+    )
+
+
+def _change(found: Results, first: str, second: str, statistic: str, kind: str) -> dict[str, Any]:
+    row: dict[str, Any] = claims.compare(found, [Claim("", "", first, second, statistic, kind)]).to_dict("records")[0]
+    return row
+
+
+def _level(found: Results, method: str, statistic: str, kind: str = "robust") -> str:
+    errors = found.errors(method)
+    value = errors.average(kind) if statistic == "average" else errors.worst(kind)[1]
+    low, high = bootstrap(found.labels, found.wrong(method, kind), statistic)
+    return f"{100 * value:.1f}% [{100 * low:.0f}, {100 * high:.0f}]"
+
+
+def points(row: dict[str, Any]) -> str:
+    """A difference with its interval, and the paper's where its tables have it."""
+    theirs = "" if row["paper"] != row["paper"] else f"; paper {row['paper']:+.1f}"
+    return f"{row['difference']:+.1f} points [{row['low']:+.1f}, {row['high']:+.1f}{theirs}]".replace("-", "−")
+
+
+def so_far(found: Results) -> str:
+    """What an edition's few records say before they can compare anything: standard errors of the base models."""
+    said = []
+    for method in [name for name in ("natural", "pgd") if name in found.present]:
+        worst = found.classes[found.errors(method).worst("standard")[0]]
+        said.append(
+            f"after {plan.label(method)} {_level(found, method, 'average', 'standard')} of the test images are wrong "
+            f"without any attack and {_level(found, method, 'average')} under it, in the worst class "
+            f"{_level(found, method, 'worst', 'standard')} (“{worst}”) and {_level(found, method, 'worst')}"
+        )
+    text = "; ".join(said)
+    return f"{text[0].upper()}{text[1:]}."
