@@ -113,12 +113,12 @@ def show(
     csv: Annotated[Path | None, typer.Option(help="Write every number to this CSV file as well.")] = None,
 ) -> None:
     """Print PLAN's errors in percent with 95% intervals, beside the paper's, from all finished seeds."""
-    from frlcore.repro.paper import checked, records
+    from frlcore.repro.paper import records, terminal
 
     checkout("frl show")
     found = records.results(plan, edition, checkpoint=checkpoint, broken=verdict)
-    frame = checked.tidy(found)
-    out.print(checked.terminal(found, frame))
+    frame = terminal.tidy(found)
+    out.print(terminal.terminal(found, frame))
     out.print(f"Weights {records.CHECKPOINTS[checkpoint]}; broken: {records.BROKEN[verdict]}.", soft_wrap=True)
     if found.missing:
         out.print(f"Missing runs are made by: {found.command}", soft_wrap=True)
@@ -147,7 +147,7 @@ def book(
     """
     project = checkout("frl book")
     from frlcore.repro.book import pages
-    from frlcore.repro.paper import headline, records, tables
+    from frlcore.repro.paper import headline, records, terminal
 
     begin = time.monotonic()
     if smoke and edition:
@@ -166,7 +166,7 @@ def book(
     for name in editions:
         found = records.results("table2", name)
         if found.present:
-            out.print(tables.terminal(found, records.tidy(found), kinds=("robust",)))
+            out.print(terminal.methods(found, records.tidy(found), kinds=("robust",)))
     for line in headline.answers(editions):
         out.print(line.replace("**", ""), soft_wrap=True, markup=False)
     out.print(f"The book is ready after {clock(time.monotonic() - begin)}: {index}", soft_wrap=True, markup=False)

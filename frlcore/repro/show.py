@@ -1,4 +1,4 @@
-"""What the notebooks display with: numbered tables, and the footer that offers the data behind them."""
+"""What the notebooks display with: named tables, and the footer that offers the data behind them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ from frlcore.errors import UserError
 
 MISSING = "–"  # en dash: a number that does not exist
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$",
+                                                "\\": r"\textbackslash{}", "±": r"$\pm$", "σ": r"$\sigma$",
+                                                "λ": r"$\lambda$", "×": r"$\times$", "τ": r"$\tau$"}  # fmt: skip
+_LATEX = re.compile("|".join(map(re.escape, _SPECIAL)))
 _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.csv")
 
 
@@ -54,8 +58,8 @@ def with_index(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.reset_index(names=names)
 
 
-def table(frame: pd.DataFrame, *, caption: str, name: str, digits: int = 1) -> Markdown:
-    """A numbered table in MyST Markdown, for a cell with `mystnb={"markdown_format": "myst"}`.
+def table(frame: pd.DataFrame, *, caption: str, name: str, digits: int = 1, folded: str = "") -> Markdown:
+    """A table in MyST Markdown with a caption, its name in the book; with `folded` it opens behind these words.
 
     Numbers are right-aligned with `digits` decimals, strings pass through as Markdown, missing values are an en dash.
     Refer to it by `{numref}` and `name`. Raises UserError for an empty frame or an unusable name.
@@ -75,7 +79,8 @@ def table(frame: pd.DataFrame, *, caption: str, name: str, digits: int = 1) -> M
         columns.append([_escape(cell(value, digits)) for value in values])
     lines = [heads, rules, *map(list, zip(*columns, strict=True))]
     body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return Markdown(f":::{{table}} {' '.join(caption.split())}\n:name: {name}\n:class: frl-table\n\n{body}\n:::\n")
+    text = f":::{{table}} {' '.join(caption.split())}\n:name: {name}\n:class: frl-table\n\n{body}\n:::\n"
+    return Markdown(f"::::{{dropdown}} {folded}\n{text}::::\n" if folded else text)
 
 
 def csv_uri(frame: pd.DataFrame) -> str:
@@ -84,23 +89,43 @@ def csv_uri(frame: pd.DataFrame) -> str:
     return "data:text/csv;charset=utf-8;base64," + base64.b64encode(text.encode()).decode()
 
 
-def source(frame: pd.DataFrame, filename: str, *, runs: pd.DataFrame | None = None) -> HTML:
+def latex_uri(frame: pd.DataFrame) -> str:
+    """The frame as a `data:` address of a LaTeX table (package booktabs), its cells as text without markup."""
+    shown = with_index(frame).map(lambda value: plain(cell(value)))
+    rows = [shown.columns.map(plain).tolist(), *shown.to_numpy().tolist()]
+    lines = [" & ".join(_LATEX.sub(lambda found: _SPECIAL[found[0]], text) for text in row) + r" \\" for row in rows]
+    body = "\n".join([r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"])
+    text = f"\\begin{{tabular}}{{l{'r' * (shown.shape[1] - 1)}}}\n{body}\n\\end{{tabular}}\n"
+    return "data:text/plain;charset=utf-8;base64," + base64.b64encode(text.encode()).decode()
+
+
+def plain(text: str) -> str:
+    """A cell without its markup: no HTML tags, no marks of bold."""
+    return html.unescape(re.sub(r"<[^>]+>", " ", text).replace("**", "").replace("\u200b", "")).strip()
+
+
+def source(
+    frame: pd.DataFrame, filename: str, *, runs: pd.DataFrame | None = None, shown: pd.DataFrame | None = None
+) -> HTML:
     """The footer of a figure or table: its data as a CSV download inside the page and, if given, the runs it rests on.
 
-    Needs no network and no files. Raises UserError when `filename` is not a plain name that ends in .csv.
+    With `shown`, the table as it stands on the page, that is offered for LaTeX. Needs no network and no files. Raises
+    UserError when `filename` is not a plain name that ends in .csv.
     """
     if not _FILENAME.fullmatch(filename):
         raise UserError(f"file name {filename!r}: use a plain name that ends in .csv, such as 'errors.csv'")
     link = f'<a class="frl-csv" download="{filename}" href="{csv_uri(frame)}">Data (CSV)</a>'
+    if shown is not None:
+        link += f'<a download="{filename[:-4]}.tex" href="{latex_uri(shown)}">Table (LaTeX)</a>'
     if runs is None or runs.empty:
         return HTML(f'<div class="frl-source">{link}</div>')
-    shown = with_index(runs)
-    heads = "".join(f"<th>{html.escape(str(head))}</th>" for head in shown.columns)
+    made = with_index(runs)
+    heads = "".join(f"<th>{html.escape(str(head))}</th>" for head in made.columns)
     rows = "".join(
         "<tr>" + "".join(f"<td>{html.escape(cell(value))}</td>" for value in row) + "</tr>"
-        for row in shown.itertuples(index=False, name=None)
+        for row in made.itertuples(index=False, name=None)
     )
-    count = f"{len(shown)} run{'s' if len(shown) != 1 else ''}"
+    count = f"{len(made)} run{'s' if len(made) != 1 else ''}"
     return HTML(
         f'<div class="frl-source">{link}<details><summary>Provenance: {count}</summary>'
         f'<div class="frl-scroll"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'

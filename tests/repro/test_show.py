@@ -90,6 +90,24 @@ def test_provenance_is_folded_away_and_escaped() -> None:
     assert "<details>" not in show.source(FRAME, "errors.csv", runs=runs.iloc[:0]).data
 
 
+def test_a_table_comes_as_latex_without_its_markup() -> None:
+    frame = pd.DataFrame({"Robust": ["**47.3** <small>[45, 49] · paper 52.7</small>", 1 / 3]},
+                         index=pd.Index(["FRL(Reweight+\u200bRemargin)", "A_1 & 5%"], name="Worst, %"))  # fmt: skip
+    page = show.source(FRAME, "errors.csv", shown=frame).data
+    address = re.search(r'download="errors.tex" href="data:text/plain;charset=utf-8;base64,([^"]+)"', page)
+    assert address is not None
+    assert base64.b64decode(address[1]).decode() == (
+        "\\begin{tabular}{lr}\n\\toprule\nWorst, \\% & Robust \\\\\n\\midrule\n"
+        "FRL(Reweight+Remargin) & 47.3  [45, 49] · paper 52.7 \\\\\nA\\_1 \\& 5\\% & 0.3 \\\\\n"
+        "\\bottomrule\n\\end{tabular}\n"
+    )
+
+
+def test_a_folded_table_opens_behind_its_words() -> None:
+    lines = show.table(FRAME, caption="c", name="tbl-x", folded="The other checkpoint").data.splitlines()
+    assert lines[:2] == ["::::{dropdown} The other checkpoint", ":::{table} c"] and lines[-2:] == [":::", "::::"]
+
+
 @pytest.mark.parametrize("filename", ["errors", "../errors.csv", 'a".csv', ".csv"])
 def test_a_bad_file_name_is_refused(filename: str) -> None:
     with pytest.raises(UserError, match="file name"):

@@ -6,7 +6,7 @@ import ast
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,8 @@ def declared(notebook: Path) -> dict[str, Parameter]:
 
 
 def _listing(known: Mapping[str, Parameter]) -> str:
-    return ", ".join(f"{p.name} ({p.type})" for p in known.values()) or "none"
+    """What can be given, one parameter a line with its type, default and meaning."""
+    return "".join(f"\n  {p.name} ({p.type}, default {p.default}): {p.help}" for p in known.values()) or "none"
 
 
 def _fits(value: object, kind: str) -> bool:
@@ -110,7 +111,8 @@ def check(notebook: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
 def parse_parameters(notebook: Path, words: Sequence[str]) -> dict[str, Any]:
     """Typed parameters from the words `NAME VALUE NAME VALUE ...` of a command line.
 
-    Strings are taken as they are, truth values are `true` or `false`, lists are written `[1, 2]` or `1,2`.
+    Strings are taken as they are, truth values are `true` or `false`, lists are written `[1, 2]` or `1,2`, and a
+    radius may be a fraction, `8/255`.
     Raises UserError for a name without a value, an unknown name and a value of the wrong type.
     """
     if len(words) % 2:
@@ -124,7 +126,9 @@ def parse_parameters(notebook: Path, words: Sequence[str]) -> dict[str, Any]:
 
 
 def _literal(text: str) -> Any:
-    """A Python literal; text that is none stays text, and then fails the type check."""
+    """A Python literal, or a fraction as radii are written (8/255); other text stays, and then fails the type check."""
+    if fraction := re.fullmatch(r"(\d+(?:\.\d+)?)/(\d*[1-9]\d*)", text):
+        return float(fraction[1]) / float(fraction[2])
     try:
         value = ast.literal_eval({"true": "True", "false": "False"}.get(text.lower(), text))
     except (ValueError, SyntaxError):
@@ -198,65 +202,3 @@ def _writable(out: Path) -> None:
 def _last_line(text: str) -> str:
     lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines() if line.strip()]
     return lines[-1] if lines else "no message"
-
-
-def labels(notebook: Path) -> set[str]:
-    """The names a notebook gives to its figures, tables, equations and sections."""
-    found: set[str] = set()
-    for part in read(notebook).cells:
-        if part.cell_type == "code":
-            found.add(part.metadata.get("mystnb", {}).get("figure", {}).get("name", ""))
-            found.update(re.findall(r"\bname\s*=\s*[\"'](tbl-[\w-]+)[\"']", part.source))
-        else:
-            found.update(re.findall(r"^\(([\w:.-]+)\)=", part.source, re.M))
-            found.update(re.findall(r"^\s*:(?:name|label):\s*([\w:.-]+)", part.source, re.M))
-            found.update(re.findall(r"\$\$\s*\(([\w:.-]+)\)", part.source))
-    return found - {""}
-
-
-def heading(notebook: Path) -> str:
-    """The notebook's title. Raises UserError when it has none."""
-    found = re.search(r"^# (.+)$", "\n".join(c.source for c in read(notebook).cells if c.cell_type == "markdown"), re.M)
-    if not found:
-        raise UserError(f"{notebook.name} has no title: begin it with a line '# Title'")
-    return found[1]
-
-
-def page(
-    notebook: nbformat.NotebookNode, names: Iterable[str], suffix: str, edition: str = ""
-) -> nbformat.NotebookNode:
-    """An executed notebook as the book shows it: parameter cells removed, and `-suffix` on each of `names`.
-
-    The same notebook can then stand in the book once per edition, with its own figures, tables and references, and
-    with the edition named in its title.
-    """
-    choices = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
-    pattern = re.compile(rf"([`<(#]|^\s*:(?:name|label):\s*)({choices})(?![\w-])", re.M) if choices else None
-
-    def relabel(text: str) -> str:
-        return pattern.sub(rf"\1\2-{suffix}", text) if pattern else text
-
-    if edition:
-        head = next(part for part in notebook.cells if part.cell_type == "markdown")
-        head.source = re.sub(r"^# .+$", lambda match: f"{match[0]} · {edition}", head.source, count=1, flags=re.M)
-    for part in notebook.cells:
-        part.metadata.pop("papermill", None)  # its clock times would make every rerun a new page
-        part.metadata.pop("execution", None)
-        tags = part.metadata.get("tags", [])
-        if {"parameters", "injected-parameters"} & set(tags):
-            part.metadata["tags"] = [*tags, "remove-cell"]
-        if part.cell_type != "code":
-            part.source = relabel(part.source)
-            continue
-        figure = part.metadata.get("mystnb", {}).get("figure", {})
-        if figure.get("name") in set(names):
-            figure["name"] += f"-{suffix}"
-        if "caption" in figure:
-            figure["caption"] = relabel(figure["caption"])
-        for output in part.outputs:
-            data = output.get("data", {})
-            if "text/markdown" in data:
-                data["text/markdown"] = relabel(data["text/markdown"])
-    notebook.metadata.pop("papermill", None)
-    notebook.metadata.pop("frl", None)
-    return notebook

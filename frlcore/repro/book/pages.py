@@ -27,9 +27,10 @@ import nbformat
 import yaml
 
 from frlcore.errors import UserError
-from frlcore.repro.book import reference
-from frlcore.repro.book.notebook import check, declared, execute, find, heading, labels, page, parse_parameters
+from frlcore.repro.book import numbering, reference
+from frlcore.repro.book.notebook import check, declared, execute, find, parse_parameters
 from frlcore.repro.book.offline import add_mathjax, check_offline
+from frlcore.repro.book.page import heading, labels, page
 from frlcore.repro.paper import coverage
 from frlcore.repro.paper.editions import edition as edition_of
 from frlcore.repro.places import checkout
@@ -39,6 +40,7 @@ __all__ = ["EDITIONS", "build", "check_offline", "execute", "find", "parse_param
 
 # edition -> its part of the book
 EDITIONS = {"digits": "digits", "laptop": "laptop", "cifar10": "cifar10", "smoke": "digits"}
+SHORT = {"digits": "digits", "laptop": "CIFAR-10 on two cores", "cifar10": "CIFAR-10"}  # part -> its name in captions
 FRONT = "00_front_page"  # the notebook that is the book's first page
 LINK = re.compile(r"<a href='\.\./([\w-]+/[\w-]+)\.html[^']*'>([^<]*)</a>")
 
@@ -60,6 +62,11 @@ class Page:
     def file(self) -> str:
         """Where it stands in the book, without its suffix."""
         return "index" if self.notebook.stem == FRONT else f"sections/{self.name}"
+
+    @property
+    def suffix(self) -> str:
+        """What the labels of its figures and tables end in: its part, where there is one page for each edition."""
+        return self.part if "edition" in self.parameters else ""
 
     @property
     def title(self) -> str:
@@ -179,6 +186,18 @@ def _linked(text: str, there: set[str]) -> str:
     return LINK.sub(lambda match: match[0] if match[1] in there else match[2], text)
 
 
+def _ending(item: Page, explained: bool) -> str:
+    """What makes this page again: its notebook with these parameters, and the runs behind it."""
+    if item.notebook.stem in (FRONT, coverage.MISSING):
+        return ""
+    edition = item.parameters.get("edition", "")
+    words = ["frl notebook", item.notebook.stem.partition("_")[0]] + ([f"-p edition {edition}"] if edition else [])
+    lines = [" ".join(words), *(coverage.runs_behind(item.notebook.stem, edition) if edition else [])]
+    more = "; {doc}`/rerun` says more" if explained else ""
+    said = f"The parameters stand at the top of the page and are changed with `-p NAME VALUE`{more}."
+    return "\n".join(["## Rerun this page\n\n```bash", *lines, f"```\n\n{said}"])
+
+
 def _stage(todo: Sequence[Page], executed: Path, source: Path, *, root: Path) -> bool:
     """Lay out prose and pages as one source tree; True when pages came or went since the last time."""
     book = root / "book"
@@ -194,8 +213,11 @@ def _stage(todo: Sequence[Page], executed: Path, source: Path, *, root: Path) ->
         notebook = _load(executed / f"{item.name}.ipynb", item.fingerprint)
         if notebook is None:
             raise UserError(f"page {item.name} was changed or removed while the book was being made: run it again")
-        shown = page(notebook, known if "edition" in item.parameters else (), item.part, item.title)
+        ending = _ending(item, "rerun.md" in files)
+        shown = page(notebook, known if item.suffix else (), item.suffix, item.title, ending)
         files[f"{item.file}.ipynb"] = _linked(nbformat.writes(shown), there).encode()
+    labelled = [(label, item.suffix) for item in todo for label in labels(item.notebook)]
+    files[numbering.FILE] = json.dumps(numbering.names(labelled, SHORT)).encode()
     toc = _toc(book / "_toc.yml", {name.rpartition(".")[0] for name in files}, short)
     listed = {chapter["file"] for part in toc["parts"] for chapter in part["chapters"]} | {toc["root"]}
     for item in todo:

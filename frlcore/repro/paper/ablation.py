@@ -16,6 +16,7 @@ from frlcore.errors import UserError
 from frlcore.repro.paper import claims, plan
 from frlcore.repro.paper.methods import names
 from frlcore.repro.paper.records import DRAWS, KINDS, Results, results
+from frlcore.repro.paper.tables import cell
 from frlcore.repro.runs.store import Store
 from frlcore.significance import holm
 
@@ -98,8 +99,7 @@ def shown(frame: pd.DataFrame) -> pd.DataFrame:
     rows: dict[str, dict[str, str]] = {}
     for row in frame.to_dict("records"):
         name = "Control (ratio 1)" if row["ratio"] == 1 else f"{row['group'].capitalize()} × {row['ratio']:g}"
-        cell = f"**{row['value']:.1f}**<small><br>[{row['low']:.1f}, {row['high']:.1f}]</small>"
-        rows.setdefault(name, {})[row["error"].capitalize()] = cell
+        rows.setdefault(name, {})[row["error"].capitalize()] = cell(f"{row['value']:.1f}", row["low"], row["high"])
     return pd.DataFrame(rows).T.rename_axis("Run")
 
 
@@ -156,8 +156,7 @@ def trend(found: Results, target: str) -> pd.DataFrame:
 
 def shown_tests(frame: pd.DataFrame, value: str) -> pd.DataFrame:
     """`effects` or `trend` for a page: numbers in column `value` with their intervals, and p-values as text."""
-    number = [f"{row[value]:+.1f}<small><br>[{row['low']:+.1f}, {row['high']:+.1f}]</small>"
-              for row in frame.to_dict("records")]  # fmt: skip
+    number = [cell(f"{row[value]:+.1f}", row["low"], row["high"], form="+.1f") for row in frame.to_dict("records")]
     texts = frame.assign(**{value: number, "p": [f"{p:.2g}" for p in frame["p"]]})
     texts = texts.drop(columns=["section", "low", "high"], errors="ignore")
     return texts.rename(columns=lambda head: "p (Holm)" if head == "p" else head.capitalize())

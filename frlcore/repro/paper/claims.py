@@ -13,6 +13,7 @@ from frlcore.errors import UserError
 from frlcore.repro.paper import plan, theirs
 from frlcore.repro.paper.methods import names
 from frlcore.repro.paper.records import DRAWS, KINDS, Results, results
+from frlcore.repro.paper.tables import cell
 from frlcore.repro.paper.theirs import NAMED
 from frlcore.repro.runs.store import Store
 
@@ -225,7 +226,7 @@ def shown(judged: dict[str, pd.DataFrame]) -> pd.DataFrame:
     for name, frame in judged.items():
         columns[name] = [
             row.verdict if pd.isna(row.difference)
-            else f"{row.difference:+.1f}<small><br>[{row.low:+.1f}, {row.high:+.1f}]</small><br>{row.verdict}"
+            else cell(f"{row.difference:+.1f}", row.low, row.high, row.paper, form="+.1f") + f"<br>{row.verdict}"
             for row in frame.itertuples()
         ]  # fmt: skip
     return pd.DataFrame(columns)

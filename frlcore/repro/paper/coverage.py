@@ -34,7 +34,7 @@ class Item:
 _2, _5, _A1, _A4 = "02_preliminary_studies", "05_experiments", "A1_more_preliminary_studies", "A4_wrn28"
 ITEMS = (
     Item("Figure 1", "Class-wise errors of natural and adversarial training", _2, "fig-1", "figure1"),
-    Item("Figure 2", "Linear and MLP classifiers on two Gaussian classes", "03_theoretical_analysis", "fig-toy"),
+    Item("Figure 2", "Linear and MLP classifiers on two Gaussian classes", "03_theoretical_analysis", "fig-2"),
     Item("Figure 3", "One class's boundary loss weighed, its margin enlarged", "06_ablation", "fig-3", "figure3"),
     Item("Figure 4", "Randomized smoothing", _A1, "fig-4", "figure4"),
     Item("Figure 5", "Figure 1 with WRN-28", _A1, "fig-5", "figure5"),
@@ -86,6 +86,23 @@ def _opened_by(page: str, edition: str) -> list[list[Task]]:
         ed, methods = plan.place(name, edition), OPENED_BY[page][name]
         groups.append([plan.run(ed.name, m, fold) for m in methods for fold in range(plan.folds(ed, name, m))])
     return groups
+
+
+def runs_behind(page: str, edition: str, store: Store | None = None) -> list[str]:
+    """The commands that make what a page shows of an edition, with the hours their finished runs took, seed 0.
+
+    Runs that several plans need are counted with the first.
+    """
+    store, seen, lines = store or default_store(), set[str](), []
+    named = [item.plan for item in ITEMS if item.page == page and item.plan] + [*OPENED_BY.get(page, ())]
+    named += ["autoattack"] if page == _5 else []
+    for name in [one for one in dict.fromkeys(named) if one in plan.plans(edition)]:
+        new = {task.key for task in plan.runs(name, edition) if store.done(task.key)} - seen
+        hours = sum(store.provenance(key).get("seconds") or 0 for key in new) / 3600
+        took = f"  # {hours:.1f} h of one process" if hours >= 0.05 else f"  # {60 * hours:.1f} min of one process"
+        lines.append(f"frl run {name} --edition {edition}" + took * bool(new))
+        seen |= new
+    return lines
 
 
 def missing(edition: str, store: Store | None = None) -> pd.DataFrame:

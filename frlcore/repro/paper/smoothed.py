@@ -18,6 +18,7 @@ from frlcore.certificates import abstentions, certified_errors, certified_radius
 from frlcore.classwise import bootstrap, interval, paired_bootstrap
 from frlcore.repro.paper.methods import parse
 from frlcore.repro.paper.records import DRAWS, Results
+from frlcore.repro.paper.tables import cell
 from frlcore.repro.style import BLUE, GREY, ORANGE, SKY, VERMILLION
 
 STEPS = 61  # radii a curve is computed at
@@ -136,8 +137,8 @@ def shown(frame: pd.DataFrame) -> pd.DataFrame:
     """`numbers` as a table for a page: a row per class, three columns per sigma."""
     rows: dict[str, dict[str, str]] = {}
     for row in frame.to_dict("records"):
-        cell = f"**{row['value']:.1f}**<small><br>[{row['low']:.1f}, {row['high']:.1f}]</small>"
-        rows.setdefault(row["class"], {})[f"σ = {row['sigma']:g}: {row['error']}"] = cell
+        text = cell(f"{row['value']:.1f}", row["low"], row["high"])
+        rows.setdefault(row["class"], {})[f"σ = {row['sigma']:g}: {row['error']}"] = text
     return pd.DataFrame(rows).T.rename_axis("Class")
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 from frlcore.classwise import bootstrap, paired_bootstrap
 from frlcore.repro.paper import plan
 from frlcore.repro.paper.records import DRAWS, Results
+from frlcore.repro.paper.tables import cell
 from frlcore.significance import holm
 
 SUFFIX = "+autoattack"
@@ -41,6 +42,19 @@ def attacked(base: Results, checks: Results) -> pd.DataFrame:
     return pd.DataFrame(rows).T.rename_axis("Method")
 
 
+def numbers(base: Results, checks: Results) -> pd.DataFrame:
+    """The numbers of `attacked`, one row each: percent with 95% intervals."""
+    rows = []
+    for method in _methods(base, checks):
+        labels, pgd, both = broken(base, checks, method)
+        for attack, wrong in (("PGD-20", pgd), ("PGD-20 and AutoAttack", both)):
+            for statistic in ("average", "worst"):
+                value, low, high = (100 * number for number in _value(labels, wrong, statistic))
+                rows.append({"method": plan.label(method), "attack": attack, "statistic": statistic,
+                             "value": value, "low": low, "high": high})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def added_in_words(base: Results, checks: Results) -> str:
     """How much AutoAttack adds, smallest and largest over the methods, in a sentence."""
     added = {}
@@ -69,8 +83,7 @@ def differences(base: Results, checks: Results, reference: str) -> pd.DataFrame:
     for (row, column), change, p in zip(cells, changes, holm([change.p for change in changes]), strict=True):
         text = f"{100 * change.difference:+.1f}"
         text = f"**{text}**" if p < 0.05 else text
-        between = f"[{100 * change.low:+.1f}, {100 * change.high:+.1f}]"
-        shown.setdefault(row, {})[column] = f"{text}<small><br>{between}</small>"
+        shown.setdefault(row, {})[column] = cell(text, 100 * change.low, 100 * change.high, form="+.1f")
     return pd.DataFrame(shown).T.rename_axis(f"minus {plan.label(reference)}")
 
 
@@ -78,11 +91,15 @@ def _methods(base: Results, checks: Results) -> list[str]:
     return [name for name in (m.removesuffix(SUFFIX) for m in checks.present) if name in base.present]
 
 
-def _cell(labels: np.ndarray, wrong: np.ndarray, statistic: str) -> str:
+def _value(labels: np.ndarray, wrong: np.ndarray, statistic: str) -> tuple[float, float, float]:
     by_class = _by_class(labels, wrong)
-    value = by_class.mean() if statistic == "average" else by_class.max()
     low, high = bootstrap(labels, wrong, statistic)
-    return f"**{100 * value:.1f}**<small><br>[{100 * low:.1f}, {100 * high:.1f}]</small>"
+    return float(by_class.mean() if statistic == "average" else by_class.max()), float(low), float(high)
+
+
+def _cell(labels: np.ndarray, wrong: np.ndarray, statistic: str) -> str:
+    value, low, high = (100 * number for number in _value(labels, wrong, statistic))
+    return cell(f"{value:.1f}", low, high)
 
 
 def _by_class(labels: np.ndarray, wrong: np.ndarray) -> np.ndarray:

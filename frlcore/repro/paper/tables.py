@@ -1,4 +1,4 @@
-"""The paper's tables from our records, each cell with its interval and, below it, the number the paper prints."""
+"""The paper's tables from our records, each cell with its interval and, beside it, the number the paper prints."""
 
 from __future__ import annotations
 
@@ -8,14 +8,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.box import SIMPLE_HEAD
-from rich.console import Group
-from rich.table import Table
 
 from frlcore.classwise import Difference, bootstrap, paired_bootstrap
-from frlcore.repro.paper import plan
-from frlcore.repro.paper import printed as paper
-from frlcore.repro.paper.records import DRAWS, KINDS, PAPER_COLUMN, STATISTICS, Results, tidy
+from frlcore.repro.paper import plan, theirs
+from frlcore.repro.paper.records import DRAWS, KINDS, STATISTICS, Results, tidy
 from frlcore.repro.runs.pace import recorded
 from frlcore.repro.runs.store import default_store
 from frlcore.settings import info
@@ -88,21 +84,44 @@ def banner(found: Results | None) -> Any:
     )
 
 
-def fairness(found: Results) -> pd.DataFrame:
-    """Table 2: average and worst-class standard, boundary and robust error of every method (Sec. 5.2)."""
-    frame = tidy(found)
-    rows = {}
+def fairness(found: Results, statistic: str = "worst") -> pd.DataFrame:
+    """Table 2: worst-class (or average) standard, boundary and robust error of every method (Sec. 5.2).
+
+    Bold are the lowest error of a column and those that a paired test cannot tell from it (see `lowest`).
+    """
+    frame, rows = tidy(found), dict[str, dict[str, str]]()
+    best = {kind: lowest(found, statistic, kind) for kind in KINDS}
     for method in found.records:
-        cells = {}
-        for column in COLUMNS:
+        cells = rows.setdefault(_breakable(plan.label(method)), {})
+        for kind in KINDS:
             if method in found.missing:
-                cells[HEADS[column]] = PENDING
+                cells[kind.capitalize()] = PENDING
                 continue
-            (row,) = _rows(frame, method, *column).to_dict("records")
-            which = f" “{row['class']}”" if column[0] == "worst" else ""
-            cells[HEADS[column]] = _cell(f"**{row['value']:.1f}**{which}", row["low"], row["high"], row["paper"])
-        rows[_breakable(plan.label(method))] = cells
-    return pd.DataFrame(rows).T.rename_axis("Method")
+            (row,) = _rows(frame, method, statistic, kind).to_dict("records")
+            value = f"**{row['value']:.1f}**" if method in best[kind] else f"{row['value']:.1f}"
+            which = f" “{row['class']}”" if statistic == "worst" else ""
+            cells[kind.capitalize()] = cell(value + which, row["low"], row["high"], row["paper"])
+    return pd.DataFrame(rows).T.rename_axis(f"{statistic.capitalize()}, %")
+
+
+def lowest(found: Results, statistic: str, kind: str) -> set[str]:
+    """The method with the lowest error and those not distinguishable from it; none where that would be all of them.
+
+    Paired bootstrap against the lowest, Holm over the other methods, 5%.
+    """
+    methods = found.present
+    errors = {method: found.errors(method).summary(kind, statistic) for method in methods}
+    if len(methods) < 2:
+        return set()
+    best = min(methods, key=errors.__getitem__)
+    others = [method for method in methods if method != best]
+    tests = []
+    for method in others:
+        shared = found.seeds(method, best)
+        a, b = (found.wrong(one, kind)[:shared] for one in (method, best))
+        tests.append(paired_bootstrap(found.labels, a, b, statistic).p)
+    equal = {best, *(method for method, p in zip(others, holm(tests), strict=True) if p >= 0.05)}
+    return equal if len(equal) < len(methods) else set()
 
 
 def averages(found: Results) -> pd.DataFrame:
@@ -119,7 +138,7 @@ def averages(found: Results) -> pd.DataFrame:
                 errors = found.errors(method)
                 value = getattr(errors, statistic)(kind)
                 low, high = bootstrap(found.labels, found.wrong(method, kind), statistic)
-                cells[head] = _cell(f"**{100 * value:.1f}**", 100 * low, 100 * high, math.nan)
+                cells[head] = cell(f"{100 * value:.1f}", 100 * low, 100 * high)
     return pd.DataFrame(frame).T.rename_axis("Method")
 
 
@@ -130,7 +149,7 @@ def classwise(found: Results, kind: str) -> pd.DataFrame:
     for method in ("natural", "pgd"):
         part = frame[(frame.method == method) & (frame.error == kind) & (frame.statistic == "class")]
         rows[plan.label(method)] = {
-            row["class"]: _cell(f"**{row['value']:.1f}**", row["low"], row["high"], row["paper"])
+            row["class"]: cell(f"{row['value']:.1f}", row["low"], row["high"], row["paper"])
             for row in part.to_dict("records")
         }
     wrong = [found.wrong(method, kind) for method in ("pgd", "natural")]
@@ -152,10 +171,10 @@ def extremes(found: Results) -> list[str]:
     return [found.classes[c] for c in (*order[:2], *order[-2:])]
 
 
-def differences(found: Results, reference: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Every fair method minus `reference` on the same test examples: the table to show, and its numbers.
+def differences(found: Results, reference: str) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
+    """Every fair method minus `reference` on the same test examples: tables by statistic, and the numbers of both.
 
-    Paired bootstrap over examples within classes; p-values are adjusted over the whole table (Holm). Bold: adjusted
+    Paired bootstrap over examples within classes; p-values are adjusted over both tables (Holm). Bold: adjusted
     p below 0.05. A dagger marks a difference that is clear in this sense and of the opposite sign to the paper's.
     """
     methods = [m for m in found.present if plan.METHODS[m].fair]
@@ -165,22 +184,24 @@ def differences(found: Results, reference: str) -> tuple[pd.DataFrame, pd.DataFr
         for statistic, kind in COLUMNS:
             a, b = (found.wrong(m, kind)[:shared] for m in (method, reference))
             change = paired_bootstrap(found.labels, a, b, statistic, draws=DRAWS)
-            printed = _printed(found, method, statistic, kind) - _printed(found, reference, statistic, kind)
+            printed = theirs.difference(found.edition, method, reference, statistic, kind)
             rows.append({"method": plan.label(method), "statistic": statistic, "error": kind,
                          "difference": 100 * change.difference, "low": 100 * change.low, "high": 100 * change.high,
                          "p": change.p, "paper": printed})  # fmt: skip
     numbers = pd.DataFrame(rows)
     numbers["p_holm"] = holm(numbers["p"])
-    shown: dict[str, dict[str, str]] = {}
+    shown: dict[str, dict[str, dict[str, str]]] = {statistic: {} for statistic in STATISTICS}
     for row in numbers.to_dict("records"):
-        text = f"{row['difference']:+.1f}"
         clear = row["p_holm"] < 0.05
-        text = f"**{text}**" if clear else text
+        text = f"**{row['difference']:+.1f}**" if clear else f"{row['difference']:+.1f}"
         opposite = clear and not math.isnan(row["paper"]) and row["difference"] * row["paper"] < 0
-        cells = shown.setdefault(_breakable(row["method"]), {})
-        head = HEADS[row["statistic"], row["error"]]
-        cells[head] = _cell(text + " †" * opposite, row["low"], row["high"], row["paper"], sign=True)
-    return pd.DataFrame(shown).T.rename_axis(f"minus {plan.label(reference)}"), numbers
+        cells = shown[row["statistic"]].setdefault(_breakable(row["method"]), {})
+        cells[row["error"].capitalize()] = cell(
+            text + " †" * opposite, row["low"], row["high"], row["paper"], form="+.1f"
+        )
+    tables = {name: pd.DataFrame(of).T.rename_axis(f"{name.capitalize()}, minus {plan.label(reference)}")
+              for name, of in shown.items()}  # fmt: skip
+    return tables, numbers
 
 
 def discordant(found: Results, reference: str) -> pd.DataFrame:
@@ -221,47 +242,6 @@ def last_moves(found: Results, kind: str = "standard") -> pd.DataFrame:
     return pd.DataFrame(rows).T.rename_axis("Method")
 
 
-def terminal_classwise(found: Results, frame: pd.DataFrame) -> Group:
-    """Errors of every class for a terminal, one block per kind, one column per method (Figure 1, Tables 1 and 4)."""
-    blocks = []
-    for kind in KINDS:
-        table = Table(title=f"{found.edition.title}: {kind} error, % [95%]", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        table.add_column("class")
-        for method in found.records:
-            table.add_column(plan.label(method), justify="right")
-        for name in found.classes:
-            cells = []
-            for method in found.records:
-                rows = _rows(frame, method, "class", kind)
-                cells += [
-                    f"{row['value']:.1f} \\[{row['low']:.0f}, {row['high']:.0f}]"
-                    for row in rows[rows["class"] == name].to_dict("records")
-                ] or [PENDING]
-            table.add_row(name, *cells)
-        blocks.append(table)
-    return Group(*blocks)
-
-
-def terminal(found: Results, frame: pd.DataFrame, kinds: tuple[str, ...] = KINDS) -> Group:
-    """Table 2 for a terminal of 80 columns, beside the paper's numbers; `frame` is `tidy(found)`."""
-    blocks = []
-    for kind in kinds:
-        table = Table(title=f"{found.edition.title}: {kind} error, %", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        table.add_column("method")
-        for statistic in STATISTICS:
-            table.add_column(f"{statistic} [95%]", justify="right", no_wrap=True)
-            table.add_column("paper", justify="right", style="dim")
-        for method in found.records:
-            cells = []
-            for statistic in STATISTICS if method in found.present else ():
-                (row,) = _rows(frame, method, statistic, kind).to_dict("records")
-                cells.append(f"{row['value']:.1f} \\[{row['low']:.0f}, {row['high']:.0f}]")
-                cells.append("" if math.isnan(row["paper"]) else f"{row['paper']:.1f}")
-            table.add_row(plan.label(method), *(cells or [PENDING]))
-        blocks.append(table)
-    return Group(*blocks)
-
-
 def _markdown(text: str) -> Any:
     from IPython.display import Markdown  # only notebooks need it; `frl show` runs where IPython is not installed
 
@@ -277,22 +257,13 @@ def _breakable(label: str) -> str:
     return label.replace("+", "+\u200b")
 
 
-def _printed(found: Results, method: str, statistic: str, kind: str) -> float:
-    if not found.edition.fairness_table:
-        return float("nan")
-    printed = paper.table(found.edition.fairness_table)
-    chosen = (printed.method == plan.label(method)) & (printed.column == PAPER_COLUMN[statistic, kind])
-    return float(printed.value[chosen].iloc[0]) if chosen.any() else float("nan")
-
-
 def _change(change: Difference, printed: float) -> str:
-    return _cell(f"**{100 * change.difference:+.1f}**", 100 * change.low, 100 * change.high, printed, sign=True)
+    if change.low == change.high == 0:
+        return f"{100 * change.difference:+.1f} <small>no image differs</small>"
+    return cell(f"{100 * change.difference:+.1f}", 100 * change.low, 100 * change.high, printed, form="+.1f")
 
 
-def _cell(value: str, low: float, high: float, printed: float, sign: bool = False) -> str:
-    """Three lines: the value, its interval, and what the paper prints."""
-    form = "+.1f" if sign else ".1f"
-    if sign and low == high == 0:
-        return f"{value}<small><br>no image differs</small>"
-    theirs = "" if math.isnan(printed) else f"<br>paper {printed:{form}}"
-    return f"{value}<small><br>[{low:{form}}, {high:{form}}]{theirs}</small>"
+def cell(value: str, low: float, high: float, printed: float = math.nan, form: str = ".0f") -> str:
+    """One line of a table: the value, its interval, and what the paper prints where it does."""
+    beside = "" if math.isnan(printed) else f" · paper {printed:{'+' if '+' in form else ''}.1f}"
+    return f"{value} <small>[{low:{form}}, {high:{form}}]{beside}</small>"

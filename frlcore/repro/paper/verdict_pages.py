@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from frlcore.repro.paper import plan
+from frlcore.repro.paper.tables import cell
 from frlcore.repro.paper.verdicts import OPEN, VERDICTS, Judged
 from frlcore.repro.style import BLUE, PURPLE, SKY, VERMILLION
 
@@ -99,10 +100,9 @@ def shown_tests(judged: Judged, sections: Iterable[str]) -> pd.DataFrame:
 def _outcome(row: dict[str, Any]) -> str:
     if pd.isna(row["difference"]):
         return str(row["verdict"])
-    between = f"[{row['low']:+.1f}, {row['high']:+.1f}]"
     p = "" if pd.isna(row["p_holm"]) else f", p = {row['p_holm']:.2g}"
-    theirs = "" if pd.isna(row["paper"]) else f"<br>paper {row['paper']:+.1f}"
-    return f"**{row['difference']:+.1f}** {row['verdict']}<small><br>{between}{p}{theirs}</small>"
+    ours = cell(f"{row['difference']:+.1f}", row["low"], row["high"], row["paper"], form="+.1f")
+    return f"**{row['verdict']}**{p}<br>{ours}"
 
 
 def squares(judged: Judged) -> Figure:

@@ -11,7 +11,7 @@ import pytest
 
 from frlcore.errors import UserError
 from frlcore.repro import places
-from frlcore.repro.book import notebook, offline, pages
+from frlcore.repro.book import notebook, numbering, offline, page, pages
 from frlcore.repro.runs.store import Store
 
 NOTEBOOK = """\
@@ -67,7 +67,8 @@ def make(root: Path) -> Path:
         (root / folder).mkdir(parents=True)
     (root / "notebooks" / "01_page.md").write_text(NOTEBOOK, encoding="utf-8")
     (root / "book" / "_toc.yml").write_text(TOC, encoding="utf-8")
-    (root / "book" / "index.md").write_text("# Start\n\nSee {numref}`tbl-x-digits`.\n", encoding="utf-8")
+    start = "# Start\n\nSee {numref}`tbl-x-digits`.\n\n```{frl-names}\n```\n"
+    (root / "book" / "index.md").write_text(start, encoding="utf-8")
     (root / "book" / "references.bib").write_text("", encoding="utf-8")
     (root / "frlcore" / "one.py").write_text("ONE = 1\n", encoding="utf-8")
     shutil.copytree(places.checkout() / "book" / "_static", root / "book" / "_static")
@@ -95,12 +96,15 @@ def test_the_book_is_built_in_the_place_of_the_digits_edition(built: tuple[Path,
     page = (html / "sections" / "digits" / "01_page.html").read_text(encoding="utf-8")
     assert 'id="tbl-x-digits"' in page
     assert ">smoke" in page  # the parameter reached the notebook
-    assert "edition: str" not in page  # the parameter cell is not shown
+    assert page.count("Parameters of this page") == 1 and '"smoke"' in page  # folded, with their values
+    assert "Table R1 · digits" in page and "frl notebook 01 -p edition smoke" in page
     assert "fig-y-old" in page
     assert "<h1>A page · Handwritten digits (smoke size)" in page  # pages of several editions can be told apart
     assert "smoke size)" not in page.partition("</nav>")[0].partition("<nav")[2]  # and the contents stay short
     assert "'1'" in page  # one thread
-    assert "#tbl-x-digits" in (html / "index.html").read_text(encoding="utf-8")
+    index = (html / "index.html").read_text(encoding="utf-8")
+    assert 'href="sections/digits/01_page.html#tbl-x-digits"' in index and ">Table R1 · digits</span></a>" in index
+    assert ">Table R1 · digits</a>. smoke" in index  # in the list of all of them, with its caption
     assert (html / "_static" / "mathjax" / offline.MATHJAX).stat().st_size > 1e6
     assert pages.check_offline(html) == []
     assert 'id="load-model"' in (html / "api.html").read_text(encoding="utf-8")  # made from the docstrings
@@ -180,7 +184,9 @@ def test_a_damaged_executed_notebook_counts_as_none(tmp_path: Path, text: str) -
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["drawz", "3"], r"no parameter 'drawz'; it has: edition \(str\), draws \(int\), level \(float\)"),
+        (["drawz", "3"], r"no parameter 'drawz'; it has: \n  edition \(str, default \"digits\"\): which .*\n  draws "),
+        (["draws", "8/255"], "takes int"),
+        (["level", "8/0"], "takes float"),
         (["draws", "many"], "'draws' takes int, and 'many' is none"),
         (["draws", "1.5"], "takes int"),
         (["draws", "true"], "takes int"),
@@ -206,6 +212,7 @@ def test_parameters_of_a_command_line_are_typed(project: Path) -> None:
     values = notebook.parse_parameters(project / "notebooks" / "01_page.md", words)
     assert values == {"edition": "1", "draws": 7, "level": 1.0, "exact": True, "seeds": [1, 2]}
     assert isinstance(values["level"], float)
+    assert notebook.parse_parameters(project / "notebooks" / "01_page.md", ["level", "8/255"]) == {"level": 8 / 255}
 
 
 def test_a_notebook_is_found_by_its_beginning(project: Path) -> None:
@@ -222,12 +229,50 @@ def test_a_page_gets_the_edition_on_its_own_labels_only() -> None:
         ),
         nbformat.v4.new_code_cell("", metadata={"mystnb": {"figure": {"name": "fig-x", "caption": "{ref}`fig-x`"}}}),
     ]
-    shown = notebook.page(nbformat.v4.new_notebook(cells=cells), {"fig-x", "sec-x"}, "digits")
+    shown = page.page(nbformat.v4.new_notebook(cells=cells), {"fig-x", "sec-x"}, "digits")
     assert shown.cells[0].source == (
         "(sec-x-digits)=\n{numref}`fig-x-digits`, {numref}`F %s <fig-x-digits>`, [](#sec-x-digits), {numref}`fig-x2`"
     )
     figure = shown.cells[1].metadata["mystnb"]["figure"]
     assert figure == {"name": "fig-x-digits", "caption": "{ref}`fig-x-digits`"}
+
+
+def test_figures_and_tables_have_the_papers_numbers_or_r() -> None:
+    labels = ["fig-1", "sec-x", "tbl-2", "tbl-2-selected", "tbl-2-paper", "tbl-other", "tbl-2-minus-pgd", "fig-11"]
+    pairs = [(label, part) for part in ("digits", "cifar10") for label in labels] + [("tbl-theory", "")]
+    found = numbering.names(pairs, {"digits": "digits", "cifar10": "CIFAR-10"})
+    assert found == {
+        "fig-1-digits": "Figure 1 · digits", "fig-1-cifar10": "Figure 1 · CIFAR-10",
+        "tbl-2-digits": "Table 2 · digits", "tbl-2-cifar10": "Table 2 · CIFAR-10",
+        "tbl-2-selected-digits": "Table 2, weights chosen on validation · digits",
+        "tbl-2-selected-cifar10": "Table 2, weights chosen on validation · CIFAR-10",
+        "tbl-2-paper-digits": "Table 2, as printed", "tbl-2-paper-cifar10": "Table 2, as printed",
+        "tbl-other-digits": "Table R1 · digits", "tbl-other-cifar10": "Table R1 · CIFAR-10",
+        "tbl-2-minus-pgd-digits": "Table R2 · digits", "tbl-2-minus-pgd-cifar10": "Table R2 · CIFAR-10",
+        "fig-11-digits": "Figure R1 · digits", "fig-11-cifar10": "Figure R1 · CIFAR-10",
+        "tbl-theory": "Table R3",
+    }  # fmt: skip
+
+
+def test_parameters_are_folded_with_their_values_and_code_without_a_result_joins_the_next() -> None:
+    fold, quiet = {"tags": ["hide-input"]}, "markdown between"
+    output = nbformat.v4.new_output("stream", text="x")
+    cells = [
+        nbformat.v4.new_code_cell('a: str = "old"  # which\nb: int = 1', metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell('a = "new"', metadata={"tags": ["injected-parameters"]}),
+        nbformat.v4.new_code_cell("one", metadata=fold),
+        nbformat.v4.new_markdown_cell(quiet),
+        nbformat.v4.new_code_cell("two", metadata=fold),
+        nbformat.v4.new_code_cell("three", metadata=fold, outputs=[output]),
+        nbformat.v4.new_code_cell("seen"),  # not folded: stays where it is, without a result too
+        nbformat.v4.new_code_cell("last", metadata=fold),
+    ]
+    book = nbformat.v4.new_notebook(cells=cells, metadata={"papermill": {"parameters": {"a": 'n"ew'}}})
+    shown = page.page(book, (), "digits", ending="## Rerun")
+    assert [cell.source for cell in shown.cells] == [
+        'a: str = "n\\"ew"  # which\nb: int = 1', quiet, "one\n\ntwo\n\nthree", "seen", "last", "## Rerun",
+    ]  # fmt: skip
+    assert shown.cells[0].metadata.tags == ["parameters", "hide-input"]
 
 
 def test_the_front_page_is_a_notebook_at_the_root(built: tuple[Path, list[str]], tmp_path: Path) -> None:
@@ -239,7 +284,7 @@ def test_the_front_page_is_a_notebook_at_the_root(built: tuple[Path, list[str]],
     assert (item.file, item.title, item.parameters) == ("index", "", {"editions": ["smoke"]})
     with pytest.raises(UserError, match="has no title"):
         front.write_text("text", encoding="utf-8")
-        notebook.heading(front)
+        page.heading(front)
 
 
 def test_an_edition_without_records_is_one_page(

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from frlcore.errors import UserError
-from frlcore.repro.book import notebook
+from frlcore.repro.book import notebook, page
 from frlcore.repro.paper import claims, plan, theirs, verdict_pages, verdicts
 from frlcore.repro.paper import records as report
 from frlcore.repro.paper.claims import Claim, Number
@@ -117,8 +117,8 @@ def test_every_verdict_comes_from_records(invent: Fake) -> None:
     assert verdict_pages.commands(judged).splitlines()[0] == "* `frl run table2 --edition laptop`: 5"
     assert isinstance(verdict_pages.squares(judged), Figure)
     lines = verdict_pages.shown_tests(judged, ("a", "c"))[title].tolist()
-    assert lines[0].startswith("**-40.0** holds<small><br>[-") and "p = 0.0" in lines[0]
-    assert lines[0].endswith("<br>paper -9.4</small>")  # Table 2: 73.3 - 82.7
+    assert lines[0].startswith("**holds**, p = 0.0") and "<br>-40.0 <small>[-" in lines[0]
+    assert lines[0].endswith(" · paper -9.4</small>")  # Table 2: 73.3 - 82.7
     assert lines[-1] == "not yet run"
 
 
@@ -227,7 +227,7 @@ def test_a_claim_with_numbers_is_reproduced_only_by_numbers(invent: Fake) -> Non
     assert frame.verdict.item() == "direction only" and frame["for"].item() == 2
     shown = verdict_pages.shown_tests({"laptop": (frame, tests)}, ["Abstract"])
     assert shown.index[3] == "**1** robust error, easiest class: PGD Adv. Training: 33 in the paper, near within 5"
-    assert shown.iloc[3, 0].startswith("**+5.0** far<small><br>[")
+    assert shown.iloc[3, 0].startswith("**far**<br>+5.0 <small>[")
     invent({"pgd": unequal})
     assert verdicts.judge("laptop", stated)[0].verdict.item() == "not reproduced"
 
@@ -275,7 +275,7 @@ def test_statements_ask_for_runs_that_their_plans_have() -> None:
 
 
 def test_the_pages_of_the_theory_have_the_labels() -> None:
-    known = set().union(*(notebook.labels(notebook.find(name)) for name in ("03", "A2", "A3")))
+    known = set().union(*(page.labels(notebook.find(name)) for name in ("03", "A2", "A3")))
     pages = [one.page for one in STATEMENTS if one.page]
     assert pages and {page.split("`")[1].split("<")[-1].rstrip(">") for page in pages} <= known
 

@@ -10,6 +10,7 @@ import pytest
 from frlcore.repro import places
 from frlcore.repro.book import notebook
 from frlcore.repro.book import pages as book
+from frlcore.repro.book.page import labels
 from frlcore.repro.paper import coverage, plan
 from frlcore.repro.paper.methods import names
 from frlcore.repro.runs.pace import Recorded
@@ -48,7 +49,7 @@ def test_every_figure_and_table_is_there_and_no_cell_is_empty(store: Store) -> N
 
 def test_every_link_leads_to_a_label_of_its_notebook() -> None:
     for item in coverage.ITEMS:
-        assert item.label in notebook.labels(notebook.find(item.page)), item.name
+        assert item.label in labels(notebook.find(item.page)), item.name
 
 
 def test_finished_runs_are_counted(store: Store) -> None:
@@ -65,7 +66,7 @@ def test_finished_runs_are_counted(store: Store) -> None:
         "<a href='../digits/02_preliminary_studies.html#fig-1-digits'>1 of 20 runs</a>"
     )
     assert shown.loc["**Figure 5**", "CIFAR-10 on two cores"] == "not in this edition"
-    assert "../theory/03_theoretical_analysis.html#fig-toy'" in shown.loc["**Figure 2**", "CIFAR-10"]
+    assert "../theory/03_theoretical_analysis.html#fig-2'" in shown.loc["**Figure 2**", "CIFAR-10"]
     words = coverage.counts_in_words(counted.reset_index())
     assert words.splitlines()[0].startswith("* **Handwritten digits**: 0 of 14 complete, 5 begun, 9 not yet run.")
 

@@ -90,7 +90,7 @@ def test_numbers_have_intervals_and_show_abstention_apart(both: tuple[records.Re
     assert mean.low["certified standard"] < 27.5 < mean.high["certified standard"]
     shown = appendix.shown(frame)
     assert shown.index.tolist() == [*map(str, range(CLASSES)), "average"] and shown.shape[1] == 6
-    assert shown.loc["3", "σ = 0.5: abstained"].startswith("**5.0**")
+    assert shown.loc["3", "σ = 0.5: abstained"].startswith("5.0 <small>[")
 
 
 def test_no_radius_beyond_the_draws_reach(both: tuple[records.Results, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pandas as pd
@@ -12,7 +13,7 @@ from rich.table import Table
 from frlcore.classwise import bootstrap, interval
 from frlcore.repro.paper import claims, plan, tables
 from frlcore.repro.paper.methods import parse
-from frlcore.repro.paper.records import STATISTICS, Record, Results
+from frlcore.repro.paper.records import KINDS, STATISTICS, Record, Results
 from frlcore.repro.paper.records import tidy as plain
 
 ERRORS = {"autoattack": ("autoattack",), "certify": ("certified 0", "certified 0.5")}  # of a check, by its name
@@ -52,7 +53,7 @@ def terminal(found: Results, frame: pd.DataFrame) -> Group:
     blocks = []
     if simple.records:
         by_class = found.plan in plan.BY_CLASS and found.present
-        blocks.append((tables.terminal_classwise if by_class else tables.terminal)(simple, frame))
+        blocks.append((classwise if by_class else methods)(simple, frame))
     for error in dict.fromkeys(error for method in checks.records for error in ERRORS[parse(method)[2]]):
         words = "robust error under AutoAttack" if error == "autoattack" else f"error {error}, l2 radius"
         table = Table(title=f"{found.edition.title}: {words}, %", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -74,3 +75,48 @@ def _split(found: Results) -> tuple[Results, Results]:
     for method, seeds in found.records.items():
         sides[bool(parse(method)[2])][method] = seeds
     return replace(found, records=sides[0]), replace(found, records=sides[1])
+
+
+def classwise(found: Results, frame: pd.DataFrame) -> Group:
+    """Errors of every class for a terminal, one block per kind, one column per method (Figure 1, Tables 1 and 4)."""
+    blocks = []
+    for kind in KINDS:
+        table = Table(title=f"{found.edition.title}: {kind} error, % [95%]", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table.add_column("class")
+        for method in found.records:
+            table.add_column(plan.label(method), justify="right")
+        for name in found.classes:
+            cells = []
+            for method in found.records:
+                rows = _where(frame, method, "class", kind)
+                cells += [
+                    f"{row['value']:.1f} \\[{row['low']:.0f}, {row['high']:.0f}]"
+                    for row in rows[rows["class"] == name].to_dict("records")
+                ] or [tables.PENDING]
+            table.add_row(name, *cells)
+        blocks.append(table)
+    return Group(*blocks)
+
+
+def methods(found: Results, frame: pd.DataFrame, kinds: tuple[str, ...] = KINDS) -> Group:
+    """Table 2 for a terminal of 80 columns, beside the paper's numbers; `frame` is `tidy(found)`."""
+    blocks = []
+    for kind in kinds:
+        table = Table(title=f"{found.edition.title}: {kind} error, %", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table.add_column("method")
+        for statistic in STATISTICS:
+            table.add_column(f"{statistic} [95%]", justify="right", no_wrap=True)
+            table.add_column("paper", justify="right", style="dim")
+        for method in found.records:
+            cells = []
+            for statistic in STATISTICS if method in found.present else ():
+                (row,) = _where(frame, method, statistic, kind).to_dict("records")
+                cells.append(f"{row['value']:.1f} \\[{row['low']:.0f}, {row['high']:.0f}]")
+                cells.append("" if math.isnan(row["paper"]) else f"{row['paper']:.1f}")
+            table.add_row(plan.label(method), *(cells or [tables.PENDING]))
+        blocks.append(table)
+    return Group(*blocks)
+
+
+def _where(frame: pd.DataFrame, method: str, statistic: str, kind: str) -> pd.DataFrame:
+    return frame[(frame.method == method) & (frame.statistic == statistic) & (frame.error == kind)]

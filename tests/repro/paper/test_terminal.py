@@ -6,20 +6,20 @@ import pytest
 from rich.console import Console
 from test_claims import FLAT, Errors, found
 
-from frlcore.repro.paper import checked
+from frlcore.repro.paper import terminal
 
 HARD: Errors = ([10] * 9 + [40], [50] * 9 + [90])
 
 
 def printed(plan: str, errors: dict[str, Errors]) -> str:
     some, console = found(plan, "laptop", errors), Console(width=100, record=True)
-    console.print(checked.terminal(some, checked.tidy(some)))
+    console.print(terminal.terminal(some, terminal.tidy(some)))
     return console.export_text()
 
 
 def test_autoattack_has_robust_errors_of_its_own() -> None:
     some = found("autoattack", "laptop", {"pgd+autoattack": HARD})
-    frame = checked.tidy(some)
+    frame = terminal.tidy(some)
     assert set(frame.error) == {"autoattack"} and len(frame) == 12  # average, worst and ten classes
     summary = frame.set_index("statistic").value
     assert summary["average"] == pytest.approx(54) and summary["worst"] == pytest.approx(90)
@@ -36,4 +36,4 @@ def test_certificates_have_an_error_by_radius() -> None:
 
 def test_a_plan_of_plain_runs_is_printed_as_before() -> None:
     assert "robust error, %" in printed("table2", {"pgd": FLAT}) and "AutoAttack" not in printed("table2", {})
-    assert checked.tidy(found("autoattack", "laptop", {})).empty
+    assert terminal.tidy(found("autoattack", "laptop", {})).empty
