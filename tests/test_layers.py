@@ -35,10 +35,10 @@ WINGS = {
     "auditing": "probe report; result; run",
     "repro.runs": "task locks; store; pace checks; worker; engines; progress",
     "repro.paper": "editions methods printed; plan; trained records coverage device_plan; "
-                   "theirs theory_pages; tables; claims figures stronger smoothed theory_figures outside; "
+                   "theirs theory_pages drawing; tables; claims figures stronger smoothed theory_figures outside; "
                    "statements ablation terminal conclusion; verdicts headline; verdict_pages",
     "repro.own": "report images duration model; fit; audit; commands",
-    "repro.book": "notebook offline lab reference numbering; page; pages",
+    "repro.book": "notebook offline light lab reference numbering; inline page; pages",
 }  # fmt: skip
 FLOORS = {name: floor for floor, line in enumerate(HOUSE.split("\n")) for name in line.split()}
 INSIDE = {

@@ -1,4 +1,4 @@
 """The book: notebooks executed, staged beside the prose and rendered.
 
-    notebook offline lab < pages
+    notebook offline light lab reference < inline < pages
 """

@@ -28,6 +28,8 @@ import yaml
 
 from frlcore.errors import UserError
 from frlcore.repro.book import numbering, reference
+from frlcore.repro.book.inline import inline_figures
+from frlcore.repro.book.light import lighten
 from frlcore.repro.book.notebook import check, declared, execute, find, parse_parameters
 from frlcore.repro.book.offline import add_mathjax, check_offline
 from frlcore.repro.book.page import heading, labels, page
@@ -289,6 +291,8 @@ def _build(
             say(line.replace(f"{source}{os.sep}", ""))
         raise UserError("the book did not build: see the lines above")
     add_mathjax(html)
+    lighten(html)
+    inline_figures(html)
     problems = check_offline(html)
     for problem in problems:
         say(problem)

@@ -11,8 +11,9 @@ from scipy.stats import spearmanr
 from frlcore.errors import UserError
 from frlcore.repro import places
 from frlcore.repro.paper import printed
+from frlcore.repro.paper.drawing import closed
 from frlcore.repro.paper.records import Results
-from frlcore.repro.style import BLUE, GREY, VERMILLION
+from frlcore.repro.style import BLUE, GREY, SHADE, VERMILLION, tips
 
 FILE = "gf_score_cifar10.csv"
 NAMES = {"plane": "airplane", "car": "automobile"}  # the paper's words for two classes
@@ -78,20 +79,21 @@ def figure(found: Results | None = None) -> Figure:
         "GF-Score": (GREY, "", 1.0, "17 public models, GF-Score"), "ours": (BLUE, "o", 2.0, "ours, PGD"),
         "the paper": (VERMILLION, "D", 2.0, "the paper, Table 4"),
     }  # fmt: skip
-    fig, ax = plt.subplots(figsize=(7.6, 4.2))
+    fig, ax = plt.subplots(figsize=(4.9, 4.4))
     x = np.arange(frame.shape[1])
     for source, (color, marker, width, label) in marks.items():
         rows = frame[frame.index.get_level_values("source") == source].to_numpy()
         for i, row in enumerate(rows):
             shift = 0.18 * (i / (len(rows) - 1) - 0.5) if len(rows) > 1 else 0  # lines beside, not upon each other
-            ax.plot(x, row + shift, color=color, marker=marker, lw=width, alpha=0.55 if source == "GF-Score" else 1,
-                    label=label if not i else None)  # fmt: skip
-    ax.axhspan(0.5, 4.5, color="#F4F4F4", zorder=0)  # the four weakest
+            (line,) = ax.plot(x, row + shift, color=color, marker=marker, lw=width, alpha=0.55 if not marker else 1,
+                              label=label if not i else None)  # fmt: skip
+            if marker:
+                tips(line, (f"{label}, {name}: rank {rank:g}" for name, rank in zip(frame.columns, row, strict=True)))
+    ax.axhspan(0.5, 4.5, color=SHADE, zorder=0)  # the four weakest
     ax.set(xticks=x, yticks=range(1, 11), ylabel="rank of the class, 1 the weakest", ylim=(10.5, 0.5))
     ax.set_xticklabels(frame.columns, rotation=30, ha="right")
     ax.legend(frameon=False, fontsize="small", loc="lower left")
-    plt.close(fig)
-    return fig
+    return closed(fig)
 
 
 def _listed(names: list[str]) -> str:

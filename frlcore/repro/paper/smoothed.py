@@ -16,10 +16,11 @@ from scipy.stats import spearmanr
 
 from frlcore.certificates import abstentions, certified_errors, certified_radius
 from frlcore.classwise import bootstrap, interval, paired_bootstrap
+from frlcore.repro.paper.drawing import closed
 from frlcore.repro.paper.methods import parse
 from frlcore.repro.paper.records import DRAWS, Results
 from frlcore.repro.paper.tables import cell
-from frlcore.repro.style import BLUE, GREY, ORANGE, SKY, VERMILLION
+from frlcore.repro.style import BLUE, FAINT, GREY, ORANGE, PANEL, SKY, VERMILLION, panels
 
 STEPS = 61  # radii a curve is computed at
 EXTREMES = ((BLUE, "-"), (SKY, "--"), (ORANGE, "--"), (VERMILLION, "-"))  # the two easiest and the two hardest classes
@@ -65,18 +66,18 @@ def certified(found: Results, radius: float = 0.5) -> Figure:
     One column per sigma. Coloured are the two classes with the highest and the two with the lowest certified error at
     `radius`. The bars split the certified standard error into wrong answers and abstentions.
     """
-    fig, axes = plt.subplots(2, len(found.present), figsize=(4.6 * len(found.present), 6.0), squeeze=False,
-                             sharey="row", height_ratios=(1.7, 1))  # fmt: skip
+    fig, axes = plt.subplots(2, len(found.present), figsize=(PANEL * len(found.present), 5.6), squeeze=False,
+                             height_ratios=(1.7, 1))  # fmt: skip
+    panels(fig, len(found.present))
     far = max(reach(found, method) for method in found.present)
     for (above, below), method in zip(axes.T, found.present, strict=True):
         _curves(above, found, method, radius)
-        above.set(title=f"σ = {sigma(method):g}", xlim=(0, 1.04 * far), ylim=(-2, 103), xlabel="l2 radius")
+        above.set(title=f"σ = {sigma(method):g}", xlim=(0, 1.04 * far), ylim=(-2, 103), xlabel="l2 radius",
+                  ylabel="certified error, %")  # fmt: skip
         _bars(below, found, method)
-    axes[0, 0].set_ylabel("certified error, %")
-    axes[1, 0].set_ylabel("error at radius 0, %")
-    axes[1, 0].legend(frameon=False, fontsize="small", ncols=2, loc="lower left", bbox_to_anchor=(0, 1), borderpad=0)
-    plt.close(fig)
-    return fig
+        below.set(ylabel="error at radius 0, %", ylim=(0, 100))
+        below.legend(frameon=False, fontsize="small", ncols=2, loc="lower left", bbox_to_anchor=(0, 1), borderpad=0)
+    return closed(fig)
 
 
 def _curves(ax: Axes, found: Results, method: str, radius: float) -> None:
@@ -86,7 +87,7 @@ def _curves(ax: Axes, found: Results, method: str, radius: float) -> None:
     order = np.argsort(errors_at(found, method, [radius])[:, 0], kind="stable")
     named = [*order[:2], *order[-2:]]
     for c in order[2:-2]:
-        ax.plot(radii, errors[c], color="#CCCCCC", lw=1)
+        ax.plot(radii, errors[c], color=FAINT, lw=1)
     at = int(np.argmax(errors[named[-1]] - errors[named[0]]))
     place = -np.inf
     for c, (color, line) in zip(named, EXTREMES, strict=True):

@@ -1,0 +1,84 @@
+"""A browser that visits every page of a built book once, from disk and without a network; the tests ask what it saw.
+
+The book is the one that FRL_BOOK names (a folder with `index.html`); without it, or without a browser, the tests skip.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from visit import Visit
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="browser tests need the package playwright")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="and the package axe-playwright-python")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]  # of the accessibility guidelines, that axe has rules for
+WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+LOOK = """() => ({
+  links: [...document.querySelectorAll("a[href]")].map(a => a.href),
+  anchors: [...document.querySelectorAll("[id], a[name]")].map(e => e.id || e.name),
+  broken: [...document.images].filter(i => i.complete && !i.naturalWidth && i.getAttribute("src")).map(i => i.src),
+  bare: [...document.images].filter(i => !i.hasAttribute("alt")).map(i => i.src),
+  formulas: document.querySelectorAll(".math").length,
+  typeset: document.querySelectorAll("mjx-container").length,
+})"""
+
+
+@pytest.fixture(scope="session")
+def book() -> Path:
+    if not (named := os.environ.get("FRL_BOOK")):
+        pytest.skip("no book to look at: build one and set FRL_BOOK to its html folder, as .ci/run does")
+    folder = Path(named).resolve()
+    assert (folder / "index.html").exists(), f"FRL_BOOK is {folder}, and no index.html is there"
+    return folder
+
+
+@pytest.fixture(scope="session")
+def browser(book: Path) -> Iterator[Any]:
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        pytest.skip(f"no browser; install one of: {', '.join(BROWSERS)}")
+    with sync_api.sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def visits(book: Path, browser: Any) -> list[Visit]:
+    pages = [path for path in sorted(book.rglob("*.html")) if not {"_static", "_sources"} & set(path.parts)]
+    return [_visit(browser, path) for path in pages]
+
+
+def _visit(browser: Any, path: Path) -> Visit:
+    visit = Visit(path)
+    context = browser.new_context(viewport=WIDE, offline=True, reduced_motion="reduce")
+    page = context.new_page()
+    page.on("request", lambda request: visit.requests.append(request.url))
+    page.on("pageerror", lambda error: visit.errors.append(str(error)))
+    page.on("console", lambda said: visit.errors.append(said.text) if said.type == "error" else None)
+    page.goto(path.as_uri(), wait_until="load")
+    page.evaluate("() => window.MathJax?.startup?.promise")  # formulas are there, or the promise fails
+    visit.seen = page.evaluate(LOOK)
+    for theme, rules in (("light", LEVELS), ("dark", ["color-contrast"])):
+        page.evaluate("theme => { document.documentElement.dataset.theme = theme }", theme)
+        visit.findings += [f"{theme}: {finding}" for finding in _findings(page, rules)]
+    page.set_viewport_size(NARROW)
+    visit.sideways = page.evaluate("() => document.documentElement.scrollWidth - window.innerWidth")
+    context.close()
+    return visit
+
+
+def _findings(page: Any, rules: list[str]) -> list[str]:
+    options = {"resultTypes": ["violations"], "runOnly": rules, "preload": False}  # nothing more is fetched
+    return [
+        f"{rule['id']} ({rule['impact']}): {node['target']} {node['html'][:160]}"
+        for rule in axe.Axe().run(page, options=options).response["violations"]
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"]
+    ]
