@@ -19,7 +19,8 @@ from frlcore.repro.style import NAMES, grid_of, texts_of
 IMAGE = re.compile(r'<img\b[^>]*?\bsrc="([^"]*_images/[^"]+\.svg)"[^>]*>')
 ALT = re.compile(r'\balt="([^"]*)"')
 LONG = re.compile(r"-?\d+\.\d{3,}")
-FONT = re.compile(r"font: ((?:italic |oblique |bold |\d00 )*)([\d.]+px)[^;\"]*")
+FONT = re.compile(r"font: ((?:italic |oblique |bold |\d00 )*)([\d.]+px)[^;]*")
+FAMILY = re.compile(r"font-family: [^;]*;? ?")
 LINK = re.compile(r"url\(#([^)]+)\)")
 COLORS = {color.lower(): f"var({name}, {color.lower()})" for color, name in NAMES.items()} | {"#000000": "currentColor"}
 REACH = 9  # radius in points within which a mark answers to a pointer
@@ -84,6 +85,7 @@ def _brief(value: str) -> str:
     """An attribute with two decimals, colours of the theme, and its own size of letters but not its own letters."""
     value = LONG.sub(lambda number: f"{float(number[0]):.2f}", " ".join(value.split()))
     value = FONT.sub(lambda font: f"font-size: {font[2]}" + "; font-style: italic" * ("i" in font[1]), value)
+    value = FAMILY.sub("", value)
     return re.sub(r"#[0-9a-f]{6}\b", lambda color: COLORS.get(color[0], color[0]), value)
 
 
