@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from frlcore.data import image_folder
     from frlcore.errors import UserError
     from frlcore.fitting import fit
-    from frlcore.policies import FRL, Policy, Uniform
+    from frlcore.policies import FRL, Uniform
     from frlcore.saving import load_model, save_model
+    from frlcore.seam import Policy
     from frlcore.settings import Attack, Training
 
 __version__ = "0.1.0"
@@ -26,8 +27,8 @@ __all__ = [
 ]  # fmt: skip
 _ROOMS = {  # where a name is imported from, at its first use
     "auditing": ["audit"], "classwise": ["ClassErrors"], "data": ["image_folder"], "errors": ["UserError"],
-    "fitting": ["fit"], "policies": ["FRL", "Policy", "Uniform"], "saving": ["load_model", "save_model"],
-    "settings": ["Attack", "Training"],
+    "fitting": ["fit"], "policies": ["FRL", "Uniform"], "saving": ["load_model", "save_model"],
+    "seam": ["Policy"], "settings": ["Attack", "Training"],
 }  # fmt: skip
 
 

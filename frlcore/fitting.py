@@ -23,13 +23,14 @@ from torch import Tensor, nn
 
 from frlcore.answers import check_labels, check_model, check_pixels
 from frlcore.attacks import steady_slope
+from frlcore.checkpoint import Checkpoint
 from frlcore.classwise import ClassErrors
 from frlcore.data import Split, Splits, to_float
 from frlcore.device import pick_device
 from frlcore.errors import UserError
-from frlcore.policies import Policy, Uniform
+from frlcore.policies import Uniform
+from frlcore.seam import Policy
 from frlcore.settings import Training
-from frlcore.training import Checkpoint
 from frlcore.training import train as train_stage
 
 STAGES = ("robust start", "fine-tuning")

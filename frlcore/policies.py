@@ -13,12 +13,16 @@ The weight is the coefficient of class i's error in the Lagrangian of Eq. 9, tim
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from frlcore.classwise import ClassErrors
 from frlcore.errors import UserError
+from frlcore.seam import ClassSettings, Policy, positive
+from frlcore.successors import CFA, DAFA, FAAL, WAT
+
+__all__ = ["FRL", "POLICIES", "BaselineReweight", "ClassSettings", "OneClass", "Policy", "Uniform", "build"]
 
 VARIANTS = ("reweight", "remargin", "reweight+remargin")
 RULES = ("paper", "code")
@@ -38,42 +42,6 @@ RELEASED = {
     "remargin": Released(0.3, 0.1, 2.5),
     "reweight+remargin": Released(0.5, 0.2, 3.0),
 }
-
-
-@dataclass(frozen=True)
-class ClassSettings:
-    """What one epoch uses for every class, each `(C,) float`: loss weights around 1, radius as a multiple of eps."""
-
-    w_nat: np.ndarray
-    w_bndy: np.ndarray
-    margin: np.ndarray
-
-
-class Policy(Protocol):
-    """The seam: what a fair method is to `fit`. Any class with this attribute and these two methods will do.
-
-    Arguments:
-    - `state`: all that a policy remembers, by name, each entry `(C,) float`; training saves and restores it
-
-    Raises: what an own policy raises ends the training.
-
-    Source: Algorithm 1, steps 7 and 8.
-
-    >>> import numpy as np
-    >>> from frlcore import Policy, Uniform
-    >>> policy: Policy = Uniform(3)
-    >>> policy.settings().w_nat
-    array([1., 1., 1.])
-    """
-
-    state: dict[str, np.ndarray]
-
-    def settings(self) -> ClassSettings:
-        """What the next epoch uses."""
-
-    def update(self, errors: ClassErrors, decay: float) -> None:
-        """See the validation errors; `decay` is the learning rate of the model relative to its first value
-        (`Training.policy_decay`)."""
 
 
 def class_weights(phi: np.ndarray) -> np.ndarray:
@@ -120,7 +88,7 @@ class OneClass:
     state: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _positive(weight=self.weight, margin=self.margin)
+        positive(weight=self.weight, margin=self.margin)
         if not 0 <= self.index < self.classes:
             raise UserError(f"index must name one of {self.classes} classes, counted from 0, got {self.index}")
 
@@ -148,7 +116,7 @@ class BaselineReweight:
     state: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _positive(alpha=self.alpha, bound=self.bound)
+        positive(alpha=self.alpha, bound=self.bound)
         self.state.setdefault("phi", np.zeros(self.classes))
 
     def settings(self) -> ClassSettings:
@@ -213,7 +181,7 @@ class FRL:
             raise UserError(f"unknown FRL variant '{self.variant}'; known: {', '.join(VARIANTS)}")
         if self.rule not in RULES:
             raise UserError(f"unknown rule '{self.rule}'; known: {', '.join(RULES)}")
-        _positive(tau=self.tau, alpha=self.alpha, alpha_margin=self.alpha_margin)
+        positive(tau=self.tau, alpha=self.alpha, alpha_margin=self.alpha_margin)
         if self.max_margin is None:
             self.max_margin = CAP if self.rule == "paper" else RELEASED[self.variant].cap
         if not self.max_margin >= 1:
@@ -251,7 +219,10 @@ class FRL:
         return _limit_sum(np.maximum(phi, 0.0), RELEASED[self.variant].bound)
 
 
-POLICIES = {"uniform": Uniform, "one_class": OneClass, "baseline_reweight": BaselineReweight, "frl": FRL}
+POLICIES: dict[str, Any] = {
+    "uniform": Uniform, "one_class": OneClass, "baseline_reweight": BaselineReweight, "frl": FRL,
+    "cfa": CFA, "dafa": DAFA, "wat": WAT, "faal": FAAL,
+}  # fmt: skip
 
 
 def build(name: str, classes: int, **settings: Any) -> Policy:
@@ -273,9 +244,3 @@ def setting_names(policy: Any) -> list[str]:
 def _limit_sum(phi: np.ndarray, bound: float) -> np.ndarray:
     total = phi.sum()
     return phi * (bound / total) if total > bound else phi
-
-
-def _positive(**settings: float) -> None:
-    for name, value in settings.items():
-        if not value > 0:
-            raise UserError(f"{name} must be positive, got {value}")

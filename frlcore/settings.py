@@ -149,6 +149,8 @@ class Training:
     schedule: str | None = None  # "warm-up": rises over the first epoch; "linear": then falls to 0 instead of by tenths
     largest_step: bool | None = None  # step_size grows with the largest margin in the batch, the same for every class
     rates_early: int | None = None  # so many updates before the learning rate do the policy's rates fall
+    average: float | None = None  # memory of a weight average beside the weights, in epochs (`averaging`)
+    gate: float | None = None  # it moves once an epoch, if the worst class's robust accuracy on validation is as high
 
     def __post_init__(self) -> None:
         for name, known in (("objective", OBJECTIVES), ("norm", NORMS), ("select", SELECT)):
@@ -157,11 +159,13 @@ class Training:
         for name in ("epochs", "lr", "batch_size", "eps", "step_size", "steps", "beta", "validation_steps"):
             if not getattr(self, name) > 0:
                 raise UserError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("largest_step", "rates_early"):
+        for name in ("largest_step", "rates_early", "average", "gate"):
             if (value := getattr(self, name)) is not None and not value > 0:
                 raise UserError(f"{name} is None where it is not wanted, else positive, got {value}")
         if (self.objective == "noise") != (self.sigma is not None) or (self.sigma is not None and not self.sigma > 0):
             raise UserError(f"sigma is the noise of the objective 'noise', a positive number, got {self.sigma}")
+        if self.gate is not None and self.average is None:
+            raise UserError(f"a gate belongs to a weight average: set average, too, or leave out gate={self.gate}")
         if self.schedule not in (None, *SCHEDULES):
             raise UserError(f"unknown schedule '{self.schedule}'; known: {', '.join(SCHEDULES)}, or none")
         if self.schedule == "linear" and self.milestones:

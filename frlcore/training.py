@@ -17,7 +17,8 @@ With w_nat^i, w_bndy^i and eps^i from the policy (Eq. 9), TRAIN minimises, over 
     pgd       mean w_nat^y CE(f(x'), y)                       x' climbs CE inside eps^y      (Eq. 1)
     trades    mean w_nat^y CE(f(x), y) + beta mean w_bndy^y KL(f(x) || f(x'))    x' climbs the KL
 
-beta is TRADES' 1/lambda. FRL is "trades" under an FRL policy; under the Uniform policy it is TRADES itself.
+beta is TRADES' 1/lambda. FRL is "trades" under an FRL policy; under the Uniform policy it is TRADES itself. `evidence`
+serves policies that ask for more than errors or weigh every batch, `averaging` follows the weights if asked to.
 Everything random in an epoch is a function of (seed, epoch), so a run that was interrupted between two epochs ends
 with the same weights as one that was not.
 """
@@ -25,9 +26,8 @@ with the same weights as one that was not.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -36,33 +36,16 @@ from torch import Tensor, nn
 
 from frlcore.acceleration import Accelerated, accelerate, arithmetic_in_words, attack_copy
 from frlcore.attacks import Slope, perturb
+from frlcore.averaging import Average
+from frlcore.checkpoint import Checkpoint, restore, snapshot
 from frlcore.classwise import ClassErrors
 from frlcore.data import Split, Splits, augment, to_float
 from frlcore.device import arithmetic, within_memory
 from frlcore.errors import Diverged, UserError
 from frlcore.evaluate import walk
-from frlcore.policies import ClassSettings, Policy
+from frlcore.evidence import Tally, check_needs, on_validation
+from frlcore.seam import ClassSettings, Policy
 from frlcore.settings import DataInfo, Training
-
-
-@dataclass
-class Checkpoint:
-    """All that training needs to go on after `epoch` finished epochs; `selected` are the weights validation chose.
-
-    `arithmetic` says in words what the epochs so far were computed in, in several entries when the machine changed.
-    `seconds` are those of the epochs so far, for whoever keeps the time; training itself does not.
-    """
-
-    epoch: int
-    model: dict[str, Tensor]
-    momentum: dict[str, Tensor]
-    policy: dict[str, np.ndarray]
-    selected: dict[str, Tensor] = field(default_factory=dict)
-    selected_epoch: int = -1
-    selected_error: float = float("inf")
-    history: list[dict[str, Any]] = field(default_factory=list)
-    arithmetic: list[str] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
 
 
 def train(
@@ -83,8 +66,9 @@ def train(
     result's `epoch` tells. After the last epoch it cannot: the last weights are validated in any case. The history's
     entry e holds the validation errors after e epochs and what the policy made of them for epoch e + 1. `slope` is what
     the validation climbs (`evaluate.walk`). Raises UserError when a batch is larger than the training split or than
-    the device's memory.
+    the device's memory, and when the policy asks for what this training does not have.
     """
+    check_needs(policy, training.objective)
     if len(splits.train.labels) < training.batch_size:
         raise UserError(
             f"a batch of {training.batch_size} is larger than the {len(splits.train.labels)} training images"
@@ -93,11 +77,28 @@ def train(
         model.parameters(), training.lr, momentum=training.momentum, weight_decay=training.weight_decay, fused=True
     )
     if resume:
-        _restore(model, optimizer, policy, resume)
+        restore(model, optimizer, policy, resume)
         state = replace(resume, history=resume.history[: resume.epoch])  # its own list: the caller's stays as it is
     else:
-        state = _snapshot(model, optimizer, policy, Checkpoint(0, {}, {}, {}))
+        state = snapshot(model, optimizer, policy, Checkpoint(0, {}, {}, {}))
     network, earlier = accelerate(model), state.arithmetic
+    device, classes = splits.train.images.device, len(splits.info.classes)
+    average = None
+    if training.average is not None:
+        steps = len(splits.train) // training.batch_size
+        average = Average(model, training.average, steps, training.gate, state.average)
+
+    def stepped() -> None:
+        if average:
+            average.after_step()
+        after_batch()
+
+    def validate() -> ClassErrors:
+        errors = _validate(model, splits, training, state.epoch, seed, slope)
+        _note(state, errors, model, training)
+        if average and state.epoch:
+            average.after_epoch(errors.worst("robust")[1])
+        return errors
 
     def attempt(count: int) -> None:  # the memory that a batch of `count` images takes
         smaller = Accelerated(model, compiler=None) if isinstance(network, Accelerated) else model
@@ -106,24 +107,26 @@ def train(
         batch_loss(smaller, x, y, training, ones, ones, ones, generator=None).backward()
 
     for epoch in range(state.epoch, training.epochs):
-        errors = _validate(model, splits, training, state.epoch, seed, slope)
-        _note(state, errors, model, training)
+        errors = validate()
+        seen = generator_for("evidence", seed, epoch, device)
+        on_validation(policy, model, splits.validation, splits.info.scale, training, seen)
         policy.update(errors, training.policy_decay(epoch))
-        settings = policy.settings()
+        settings, tally = policy.settings(), Tally(policy, classes, device)
         work = partial(
             train_epoch, network, splits.train, splits.info, training, settings, optimizer, epoch=epoch, seed=seed,
-            after_batch=after_batch,
+            after_batch=stepped, tally=tally if tally.wanted else None,
         )  # fmt: skip
         loss = within_memory(work, attempt, training.batch_size)
         if not np.isfinite(loss):
             raise Diverged(loss, epoch + 1, training.lr)
         state.history[-1] |= {"loss": loss, "policy": _lists(policy.state), "settings": _lists(vars(settings))}
-        state = _snapshot(model, optimizer, policy, state, epoch + 1)
+        tally.show()
+        state = snapshot(model, optimizer, policy, state, epoch + 1, average)
         state.arithmetic = list(dict.fromkeys([*earlier, arithmetic_in_words(network)]))
         if after_epoch(replace(state, history=list(state.history))) and state.epoch < training.epochs:
             return state
-    _note(state, _validate(model, splits, training, state.epoch, seed, slope), model, training)
-    return state
+    validate()
+    return replace(state, average=average.weights if average else {})
 
 
 def train_epoch(
@@ -137,14 +140,17 @@ def train_epoch(
     epoch: int,
     seed: int,
     after_batch: Callable[[], object] = lambda: None,
+    tally: Tally | None = None,
 ) -> float:
     """One pass over `split` in random batches of constant size; returns the mean loss. Step 9 of Algorithm 1."""
     device = split.images.device
     generator = generator_for("train", seed, epoch, device)
     w_nat, w_bndy, margin = (
         torch.as_tensor(v, dtype=torch.float32, device=device)
-        for v in (settings.w_nat, settings.w_bndy, settings.margin)
+        for v in (settings.w_nat, settings.w_bndy if settings.beta is None else settings.beta, settings.margin)
     )
+    if settings.beta is not None:
+        training = replace(training, beta=1.0)
     order = torch.randperm(len(split.labels), generator=generator, device=device)
     batches = order.split(training.batch_size)[: len(order) // training.batch_size]
     total = torch.zeros((), device=device)  # stays on the device: one copy to the host an epoch
@@ -155,7 +161,7 @@ def train_epoch(
                 group["lr"] = training.rate(epoch + (step + 0.5) / len(batches))
             y = split.labels[index]  # (B,)
             x = to_float(augment(split.images[index], info.augment, generator=generator), info.scale)  # (B, C, H, W)
-            loss = batch_loss(model, x, y, training, w_nat[y], w_bndy[y], margin[y], generator)
+            loss = batch_loss(model, x, y, training, w_nat[y], w_bndy[y], margin[y], generator, tally)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -173,11 +179,12 @@ def batch_loss(
     w_bndy: Tensor,
     margin: Tensor,
     generator: torch.Generator | None,
+    tally: Tally | None = None,
 ) -> Tensor:
     """The objective on one batch; weights and margins are per sample `(B,)`.
 
     The clean and the adversarial batch are forwarded separately, in this order, in train mode; as in TRADES and the
-    released code the KL target carries a gradient.
+    released code the KL target carries a gradient. A `tally` sees the attacked logits and may answer with factors.
     """
 
     def mean(w: Tensor, loss: Tensor) -> Tensor:
@@ -195,10 +202,13 @@ def batch_loss(
         steps=training.steps, norm=training.norm, loss="ce" if training.objective == "pgd" else "kl",
         generator=generator,
     )  # fmt: skip
-    if training.objective == "pgd":
-        return mean(w_nat, F.cross_entropy(model(x_adv), y, reduction="none"))
-    clean = model(x)  # (B, C)
-    log_clean, log_adv = F.log_softmax(clean, 1), F.log_softmax(model(x_adv), 1)
+    clean = model(x) if training.objective == "trades" else None  # (B, C)
+    attacked = model(x_adv)
+    if tally and (factors := tally(y, attacked)) is not None:
+        w_nat, w_bndy = factors * w_nat, factors * w_bndy
+    if clean is None:
+        return mean(w_nat, F.cross_entropy(attacked, y, reduction="none"))
+    log_clean, log_adv = F.log_softmax(clean, 1), F.log_softmax(attacked, 1)
     kl = F.kl_div(log_adv, log_clean, log_target=True, reduction="none").sum(1)  # (B,)
     return mean(w_nat, F.nll_loss(log_clean, y, reduction="none")) + training.beta * mean(w_bndy, kl)
 
@@ -232,34 +242,5 @@ def _note(state: Checkpoint, errors: ClassErrors, model: nn.Module, training: Tr
         state.selected_epoch, state.selected_error = state.epoch, error
 
 
-def _snapshot(
-    model: nn.Module, optimizer: torch.optim.Optimizer, policy: Policy, before: Checkpoint, epoch: int = 0
-) -> Checkpoint:
-    """A checkpoint that later steps cannot change; history and selected weights carry over."""
-    momentum = {
-        name: optimizer.state[p]["momentum_buffer"].clone()
-        for name, p in model.named_parameters()
-        if optimizer.state[p].get("momentum_buffer") is not None
-    }
-    return Checkpoint(
-        epoch=epoch,
-        model={name: t.clone() for name, t in model.state_dict().items()},
-        momentum=momentum,
-        policy={name: v.copy() for name, v in policy.state.items()},
-        selected=before.selected,
-        selected_epoch=before.selected_epoch,
-        selected_error=before.selected_error,
-        history=list(before.history),
-    )
-
-
-def _restore(model: nn.Module, optimizer: torch.optim.Optimizer, policy: Policy, checkpoint: Checkpoint) -> None:
-    model.load_state_dict(checkpoint.model)
-    for name, p in model.named_parameters():
-        if name in checkpoint.momentum:
-            optimizer.state[p]["momentum_buffer"] = torch.empty_like(p.detach()).copy_(checkpoint.momentum[name])
-    policy.state.update({name: v.copy() for name, v in checkpoint.policy.items()})
-
-
-def _lists(arrays: dict[str, np.ndarray]) -> dict[str, list[float]]:
-    return {name: [float(v) for v in values] for name, values in arrays.items()}
+def _lists(arrays: dict[str, np.ndarray | None]) -> dict[str, list[float]]:
+    return {name: [float(v) for v in values] for name, values in arrays.items() if values is not None}

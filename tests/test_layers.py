@@ -15,10 +15,10 @@ import frlcore
 HOUSE = """
 errors page
 settings classwise significance device
-policies models data theory answers
-attacks certificates
-frozen
-evaluate strong smoothing acceleration
+seam models data theory answers averaging
+successors attacks certificates
+policies frozen checkpoint
+evaluate evidence strong smoothing acceleration
 training
 fitting saving
 auditing

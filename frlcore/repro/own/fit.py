@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from frlcore import models
+from frlcore.checkpoint import Checkpoint
 from frlcore.data import Splits
 from frlcore.data.folders import divide, scan
 from frlcore.device import pick_device
@@ -39,7 +40,6 @@ from frlcore.repro.runs.task import canonical
 from frlcore.repro.surroundings import processors
 from frlcore.saving import put, save_model
 from frlcore.settings import MODELS, Attack
-from frlcore.training import Checkpoint
 
 OUTPUTS = ("model.safetensors", "report.csv", "classes.svg", "report.html")
 STATE = ".state"

@@ -33,7 +33,7 @@ from frlcore.repro.runs.task import canonical
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from frlcore.training import Checkpoint
+    from frlcore.checkpoint import Checkpoint
 
 FORMAT = 1
 LARGE = 25 * 2**20  # bytes: larger weights are published in half precision, or not at all
@@ -167,7 +167,8 @@ class Store:
 
     def save_state(self, key: str, checkpoint: Checkpoint) -> None:
         """Keep an unfinished run's checkpoint, replacing the one before."""
-        groups = {"model": checkpoint.model, "momentum": checkpoint.momentum, "selected": checkpoint.selected}
+        groups = {"model": checkpoint.model, "momentum": checkpoint.momentum, "selected": checkpoint.selected,
+                  "average": checkpoint.average}  # fmt: skip
         tensors = {f"{group}/{name}": t for group, content in groups.items() for name, t in content.items()}
         rest = {
             "epoch": checkpoint.epoch,
@@ -183,14 +184,14 @@ class Store:
 
     def load_state(self, key: str) -> Checkpoint | None:
         """The checkpoint of an unfinished run; None if it has not begun."""
-        from frlcore.training import Checkpoint
+        from frlcore.checkpoint import Checkpoint
 
         path = self.find(key, "state.safetensors")
         if path is None:
             return None
         tensors, metadata = _load_tensors(path, key)
         rest = json.loads(metadata["rest"])
-        groups: dict[str, dict[str, Tensor]] = {"model": {}, "momentum": {}, "selected": {}}
+        groups: dict[str, dict[str, Tensor]] = {name: {} for name in ("model", "momentum", "selected", "average")}
         for name, t in tensors.items():
             group, _, name = name.partition("/")
             groups[group][name] = t

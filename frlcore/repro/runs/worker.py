@@ -19,6 +19,7 @@ import torch._dynamo  # noqa: F401 (torch.optim imports it at the first optimize
 import frlcore
 from frlcore import data, models
 from frlcore.acceleration import PLAIN
+from frlcore.checkpoint import Checkpoint
 from frlcore.device import arithmetic, pick_device
 from frlcore.evaluate import walk
 from frlcore.repro.places import PROJECT, downloads
@@ -26,7 +27,7 @@ from frlcore.repro.runs.checks import carry_out_check, packed
 from frlcore.repro.runs.pace import FirstBatches
 from frlcore.repro.runs.store import Store, pack
 from frlcore.repro.runs.task import Check, Run, Task
-from frlcore.training import Checkpoint, generator_for, train
+from frlcore.training import generator_for, train
 
 # Seconds between two checkpoints: on a CPU every epoch has one, on a GPU it can take as long as the epoch.
 SAVE_EVERY = {"cpu": 0.0, "cuda": 60.0}
@@ -90,6 +91,9 @@ def carry_out(
         tested = {"last": _test(run, model, last.model, splits, where)}
         same = last.selected_epoch == last.epoch
         tested["selected"] = tested["last"] if same else _test(run, model, last.selected, splits, where)
+        if last.average:
+            weights["average"] = last.average
+            tested["average"] = _test(run, model, last.average, splits, where)
         body = {
             "description": run.description,
             "classes": list(splits.info.classes),
