@@ -61,7 +61,9 @@ OPENED_BY: dict[str, dict[str, tuple[str, ...]]] = {
     _A4: {"table7": ("pgd",), "table8": ("pgd",)},
 }
 MISSING = "A6_missing"  # the page of an edition that says what the others wait for
-NAMES = {item.plan: item.name for item in ITEMS if item.plan} | {"autoattack": "AutoAttack"}
+NAMES = {item.plan: item.name for item in ITEMS if item.plan} | {
+    "autoattack": "AutoAttack", "successors": "Successors", "successors-autoattack": "Successors under AutoAttack",
+}  # fmt: skip
 
 
 def is_open(page: str, edition: str, store: Store | None = None) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 
 from frlcore.errors import UserError
 from frlcore.repro.paper.editions import EDITIONS, Edition, edition
-from frlcore.repro.paper.methods import METHODS, Method, checked, label, names, parse
+from frlcore.repro.paper.methods import MEMORY, METHODS, Method, checked, label, names, parse
 from frlcore.repro.runs.task import Check, Run, Task
 from frlcore.settings import info
 
@@ -44,6 +44,10 @@ PLANS = {
     "table3": PRINTED,
     "table8": PRINTED,
     "autoattack": checked("autoattack"),
+    "successors": ("control", *names("frl", tau=0.05), *names("average", "successor")),
+    "successors-autoattack": tuple(
+        f"{name}+autoattack" for name in ("control", *names("frl", tau=0.05)[2:], *names("successor"))
+    ),
 }
 VARIANT = {
     "figure5": "wide", "table5": "wide", "table7": "wide", "figure6": "l2",
@@ -97,10 +101,12 @@ def run(name: str, method: str, fold: int = 0, seed: int = 0) -> Task:
 
 
 def _run(ed: Edition, method: Method, target: str, fold: int, seed: int) -> Run:
-    settings = dict(method.settings) | {name: getattr(ed, field) for name, field in method.of_edition.items()}
+    base = ed.fine_tune if method.start else ed.base
+    settings = method.policy_settings(ed, base.epochs)
     if method.policy == "one_class":
         settings["index"] = _class(ed, target or ed.ablation_class)
-    training = replace(ed.fine_tune if method.start else ed.base, **method.training)
+    average = {"average": round(MEMORY * base.epochs, 3)} if method.averaged else {}
+    training = replace(base, **method.training, **average)
     before = _before(ed, method)
     start = _run(ed, before, "", fold, seed) if before else None
     return Run(ed.dataset, ed.model, training, ed.test, seed, fold, ed.folds, method.policy, settings, start)

@@ -36,7 +36,7 @@ def test_the_methods_of_the_paper_in_its_order() -> None:
 
 def test_every_figure_and_table_that_rests_on_runs_is_a_plan() -> None:
     figures, tables = {f"figure{n}" for n in (1, 3, 4, 5, 6, 7)}, {f"table{n}" for n in range(1, 9)}
-    ours = {"overview", "algorithm1", "autoattack"}
+    ours = {"overview", "algorithm1", "autoattack", "successors", "successors-autoattack"}
     assert set(plan.PLANS) == figures | tables | ours
     assert plan.plans("digits") == plan.plans("cifar10") == list(plan.PLANS)
     assert set(plan.PLANS) - set(plan.plans("laptop")) == set(plan.VARIANT)
