@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -52,11 +53,18 @@ def run(
     time_limit: Annotated[
         str | None, typer.Option(help="Stop cleanly at an epoch's end after this long, as in 90s, 9m or 2h; status 0.")
     ] = None,
+    engine: Annotated[str, typer.Option(help="local, or ray: on a Ray cluster or a Ray started here.")] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Of the Ray cluster that this machine is a node of, host:port or auto.")
+    ] = None,
 ) -> None:
     """Train and test every run that PLAN needs and that is not done yet."""
     titles = plans.titles(plan, edition, seeds)
     needed = plans.runs(plan, edition, seeds)
-    train(needed, titles, workers=workers, threads=threads, device=device, time_limit=time_limit)
+    train(
+        needed, titles, workers=workers, threads=threads, device=device, time_limit=time_limit, engine=engine,
+        address=address,
+    )  # fmt: skip
 
 
 @app.command(name="device-plan")
@@ -215,11 +223,18 @@ def train(
     threads: int = 1,
     device: str = "auto",
     time_limit: str | None = None,
+    engine: str = "local",
+    address: str | None = None,
 ) -> None:
     """Carry out what is missing of `runs` and say how it goes."""
+    from frlcore.repro.runs.cluster import run_cluster
     from frlcore.repro.runs.engines import places, run_local, unfinished
     from frlcore.repro.runs.pace import recorded
 
+    if engine not in ("local", "ray"):
+        raise UserError(f"unknown engine '{engine}'; known: local, ray")
+    if address and engine != "ray":
+        raise UserError("--address is that of a Ray cluster: add --engine ray")
     store = default_store()
     todo = unfinished(runs, store)
     if not todo:
@@ -227,13 +242,14 @@ def train(
         return
     deadline = None if time_limit is None else time.time() + seconds(time_limit)
     out.print(f"{len(runs) - len(todo)} of {len(runs)} runs are in the store, {len(todo)} to go.")
-    side = len(places(device, workers))
+    side = (workers or 1) if engine == "ray" else len(places(device, workers))  # Ray says later how many it takes
     if pace := recorded([one for one in runs if isinstance(one, Run)], store):
         whole = clock(sum(one.cost for one in todo) * pace.seconds / min(side, len(todo)))
         out.print(f"About {whole} if each goes as the newest record of its network ({pace.device}).", soft_wrap=True)
     begin = time.monotonic()
+    carry_out = partial(run_cluster, address=address) if engine == "ray" else run_local
     with Report(todo, titles, out, side) as report:
-        left = run_local(
+        left = carry_out(
             todo, store, workers=workers, threads=threads, device=device, deadline=deadline, on_progress=report.see
         )
     spent = clock(time.monotonic() - begin)

@@ -10,45 +10,23 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
-from pathlib import Path
 
 from frlcore.errors import UserError
+from frlcore.repro.runs.job import Ended, Job, Message, Progress, summary, work
 from frlcore.repro.runs.store import Store
 from frlcore.repro.runs.task import Task
 from frlcore.repro.surroundings import processors, socket_folder
 
 PER_GPU = 2  # so that one run works while the other validates, saves or starts; an assumption, not measured yet
 RUN_BYTES = 8 * 2**30  # of the GPU's memory that a run of PreActResNet-18 at batch 128 may need
-
-
-@dataclass(frozen=True)
-class Progress:
-    """A message from the engine: `run` has finished `step` of its steps (epochs); `done` when its result is stored."""
-
-    run: Task
-    step: int
-    done: bool = False
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A message from the engine: in its first batches `run` took so many seconds for each unit of its cost."""
-
-    run: Task
-    seconds: float
-
-
-Message = Progress | Measured
 
 
 @dataclass
@@ -103,8 +81,7 @@ def run_local(
         for worker in active.values():
             worker.process.terminate()
     if failures:
-        first = next(iter(failures.values()))
-        raise UserError(first if len(failures) == 1 else f"{len(failures)} runs failed; the first: {first}")
+        raise summary(failures)
     return len(unfinished(todo, store))
 
 
@@ -163,9 +140,8 @@ def _start(
     deadline: float | None,
 ) -> _Worker:
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(
-        target=_work, args=(theirs, run, store.root, store.published, threads, device, deadline), daemon=True
-    )
+    job = Job(run, store.root, store.published, threads, device, deadline)
+    process = context.Process(target=_work, args=(theirs, job), daemon=True)
     process.start()
     theirs.close()
     return _Worker(run, device, process, ours)
@@ -179,49 +155,27 @@ def _listen(
 ) -> None:
     worker = active[pipe]
     try:
-        kind, value = pipe.recv()
+        message = pipe.recv()
     except EOFError:
         worker.process.join()
-        kind, value = "failed", f"a worker process ended with exit code {worker.process.exitcode}; run again to go on"
-    if kind == "step":
-        on_progress(Progress(worker.run, value))
-        return
-    if kind == "pace":
-        on_progress(Measured(worker.run, value))
+        code = worker.process.exitcode
+        message = Ended("failed", f"a worker process ended with exit code {code}; run again to go on")
+    if not isinstance(message, Ended):
+        on_progress(message)
         return
     del active[pipe]
     pipe.close()
-    if kind == "failed":
-        failures[worker.run.key] = value
-    elif value:
+    if message.how == "failed":
+        failures[worker.run.key] = message.why
+    elif message.how == "done":
         on_progress(Progress(worker.run, worker.run.steps, done=True))
 
 
-def _work(
-    pipe: Connection, run: Task, root: Path, published: Path | None, threads: int, device: str, deadline: float | None
-) -> None:
-    """The worker process: its pace and step by step to the pipe, then ("done", finished?) or ("failed", why)."""
+def _work(pipe: Connection, job: Job) -> None:
+    """The worker process: its messages to the pipe, the last of them how it ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine decides; Ctrl-C reaches it
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    import torch
-
-    from frlcore.repro.runs.worker import carry_out
-
-    torch.set_num_threads(threads)
-
-    def after_step(step: int) -> bool:
-        pipe.send(("step", step))
-        return deadline is not None and time.time() > deadline
-
-    try:
-        pipe.send(("done", carry_out(
-            run, Store(root, published), device=device, after_step=after_step, deadline=deadline,
-            on_pace=lambda seconds: pipe.send(("pace", seconds)))))  # fmt: skip
-    except UserError as error:
-        pipe.send(("failed", str(error)))
-    except Exception:  # the traceback is for whoever mends it; the engine goes on with the other runs
-        traceback.print_exc(file=sys.stderr)
-        pipe.send(("failed", f"run {run.key[:12]} failed unexpectedly; its traceback is above"))
+    pipe.send(work(job, pipe.send))
 
 
 def _die_with_parent() -> None:

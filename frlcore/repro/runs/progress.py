@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from frlcore.repro.runs.engines import Measured, Message
+from frlcore.repro.runs.job import Measured, Message, Side
 from frlcore.repro.runs.task import Run, Task
 
 LINE_SECONDS = 10
@@ -25,6 +25,7 @@ class Report:
 
     def __init__(self, todo: Sequence[Task], titles: Mapping[str, str], console: Console, workers: int = 1) -> None:
         self.todo, self.titles, self.console, self.workers = todo, titles, console, min(workers, len(todo))
+        self.told = False  # how many runs a cluster takes
         self.pace: float | None = None
         self.steps: dict[str, int] = {}
         self.gained = 0.0  # work done under our eyes, in units of Run.cost
@@ -43,6 +44,11 @@ class Report:
 
     def see(self, message: Message) -> None:
         """Take in one message and show where things stand."""
+        if isinstance(message, Side):
+            if self.told:
+                self.console.print(f"The cluster has room for {message.runs} runs at a time now.", soft_wrap=True)
+            self.told, self.workers = True, max(1, min(message.runs, len(self.todo)))
+            return
         if isinstance(message, Measured):
             if self.pace is None:
                 self.console.print(f"At the pace of the first batches: {self._left(message.seconds)}.", soft_wrap=True)

@@ -113,7 +113,7 @@ class Store:
         self._write(self.folder(key) / "provenance.json", json.dumps(provenance, indent=1).encode() + b"\n")
         self._write(self.folder(key) / "result.json", canonical(body) + b"\n")
         state = self.folder(key) / "state.safetensors"
-        with self._writing(state):
+        with self.writing(state):
             state.unlink(missing_ok=True)
 
     def publish(self, key: str, weights: bool) -> None:
@@ -221,7 +221,7 @@ class Store:
         The lock dies with its process.
         """
         with ExitStack() as stack:
-            with self._writing(self.folder(key)):
+            with self.writing(self.folder(key)):
                 self.folder(key).mkdir(parents=True, exist_ok=True)
                 timeout = -1 if deadline is None else max(0.0, deadline - time.time())
                 mine = stack.enter_context(locks.held(self.folder(key) / "lock", timeout))
@@ -230,7 +230,7 @@ class Store:
             yield mine
 
     def _write(self, path: Path, content: bytes) -> None:
-        with self._writing(path):
+        with self.writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_name(f".{path.name}.{os.getpid()}")
             try:
@@ -249,7 +249,7 @@ class Store:
         self._write(path, save(tensors, metadata | {"sha256": _tensor_digest(tensors, metadata)}))
 
     @contextmanager
-    def _writing(self, path: Path) -> Iterator[None]:
+    def writing(self, path: Path) -> Iterator[None]:
         try:
             yield
         except OSError as error:

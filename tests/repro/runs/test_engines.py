@@ -24,7 +24,8 @@ from frlcore.repro import cli
 from frlcore.repro.paper import plan
 from frlcore.repro.places import PROJECT
 from frlcore.repro.runs import worker
-from frlcore.repro.runs.engines import Progress, run_local, unfinished
+from frlcore.repro.runs.engines import run_local, unfinished
+from frlcore.repro.runs.job import Progress
 from frlcore.repro.runs.store import Store
 from frlcore.repro.runs.task import Run, canonical
 from frlcore.repro.runs.worker import carry_out
