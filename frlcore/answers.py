@@ -17,7 +17,6 @@ from frlcore.errors import UserError
 
 Model = Callable[[Tensor], Tensor]
 HALVES = (torch.float16, torch.bfloat16)
-GIVES_UP = (RuntimeError, ValueError, TypeError, IndexError)  # what networks raise for images of the wrong shape
 
 
 @contextmanager
@@ -61,8 +60,10 @@ def ask(model: Model, x: Tensor) -> Tensor:
             answer = model(x)
     except torch.OutOfMemoryError:
         raise
-    except GIVES_UP as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+    except Exception as error:  # a stranger's model may raise anything
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".removesuffix(": ")
+        if "double" in reason or "Double" in reason:
+            reason += " (its weights are float64: use model.float())"
         raise UserError(f"the model does not take images of shape {tuple(x.shape[1:])}: {reason}") from error
     if not isinstance(answer, Tensor):
         raise UserError(

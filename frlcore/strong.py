@@ -42,7 +42,8 @@ def autoattack(
     The clean prediction where it is wrong already, the wrong one where an attack succeeded, otherwise the right label
     `y: (N,) int64`. `queries` is Square's share of the work: the standard is 5000, and a smaller number has to be told
     beside the result. Two more departures, for networks of fewer than ten classes: all other classes are targets
-    instead of nine, and below four classes the targeted DLR loss does not exist and is left out.
+    instead of nine, and below four classes, where the targeted DLR loss does not exist, APGD climbs the untargeted one
+    for three classes, and the cross-entropy alone for two, whose margin it follows.
     Random numbers follow from `seed` and the order of the images; the global generators stay as they are.
     What the package warns of is said in one line. Raises UserError without the package, for images, labels and a model
     that are not as in `answers`, and for settings out of range.
@@ -62,7 +63,8 @@ def autoattack(
         attack.square.n_queries = queries
         attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = min(9, targets)
         if targets < 3:
-            attack.attacks_to_run = [name for name in attack.attacks_to_run if name != "apgd-t"]
+            instead = ["apgd-dlr"] if targets == 2 else []
+            attack.attacks_to_run = ["apgd-ce", *instead, "fab-t", "square"]
         _, predictions = attack.run_standard_evaluation(x, y, batch_size=batch_size)
     return predictions
 
@@ -85,7 +87,7 @@ def _closed(model: Model, height: int, width: int) -> Model:
 @contextmanager
 def _undisturbed(device: torch.device) -> Iterator[None]:
     """Give back what the package takes, the global random numbers and the trace function; repeat what it warns of."""
-    log, trace, heard = logging.getLogger("auto-attack"), sys.gettrace(), _Heard(logging.WARNING)
+    log, trace, heard = logging.getLogger("auto-attack"), sys.gettrace(), Heard(logging.WARNING)
     before = log.level, log.propagate
     log.addHandler(heard)
     log.setLevel(logging.WARNING)
@@ -101,7 +103,7 @@ def _undisturbed(device: torch.device) -> Iterator[None]:
         LOG.warning("AutoAttack warns: %s", " ".join(heard.sentences.values()))
 
 
-class _Heard(logging.Handler):
+class Heard(logging.Handler):
     """Keeps one warning of each kind, the last; they differ in their numbers."""
 
     def __init__(self, level: int) -> None:
@@ -110,6 +112,8 @@ class _Heard(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         sentence = record.getMessage().partition(" See ")[0]
+        if "use the targeted DLR loss" in sentence:  # said of three classes whichever DLR loss is used
+            return
         self.sentences[re.sub(r"[\d.]+", "", sentence)] = sentence
 
 

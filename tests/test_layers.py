@@ -32,12 +32,12 @@ __main__
 WINGS = {
     "data": "splits pictures; sources folders; loading",
     "theory": "mixture; features",
-    "auditing": "probe report; result; run",
+    "auditing": "probe report kept; result order; run",
     "repro.runs": "task locks; store; pace checks; worker; job; engines; cluster progress",
     "repro.paper": "editions methods printed; plan; trained records coverage device_plan; "
-                   "theirs theory_pages drawing; tables; claims figures stronger smoothed theory_figures outside; "
-                   "statements ablation terminal conclusion; verdicts headline; verdict_pages",
-    "repro.own": "report images duration model; fit; audit; commands",
+                   "theirs theory_pages drawing; tables; claims figures stronger smoothed theory_figures outside "
+                   "inequality; statements ablation terminal conclusion audits; verdicts headline; verdict_pages",
+    "repro.own": "report findings images duration model unfinished; fit; audit; commands",
     "repro.book": "notebook offline light lab reference numbering; inline page; pages",
 }  # fmt: skip
 FLOORS = {name: floor for floor, line in enumerate(HOUSE.split("\n")) for name in line.split()}

@@ -7,7 +7,7 @@
 
 The model need not come from here: any function from images in [0, 1] to logits will do.
 
-    probe report < result < run
+    probe report kept < result order < run
 """
 
 from frlcore.auditing.result import Audit

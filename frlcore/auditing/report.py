@@ -14,9 +14,12 @@ KINDS = ("standard", "boundary", "robust")
 NOTE = (
     "Errors in percent. Standard: wrong without an attack. Boundary: right without, wrong under the attack. Robust: "
     "wrong at any point of the attack's path; an attack that fails proves nothing, so the true error is at least as "
-    "large. Brackets hold 95% intervals: exact ones for a class, bootstrap for the others. Range: the largest minus "
-    "the smallest error. Gini coefficient: of the classes' shares without the error, in percent. Noise alone sets "
-    "equal classes apart, so on few images the worst class, range, deviation and Gini coefficient come out too large."
+    "large. Brackets hold 95% intervals: exact ones for a class, bootstrap for the others. "
+)
+SPREAD = (
+    "Range: the largest minus the smallest error. Gini coefficient: of the classes' shares without the error, in "
+    "percent. Noise alone sets equal classes apart, so on few images the worst class, range, deviation and Gini "
+    "coefficient come out too large."
 )
 TESTED = (
     "Changes in points, this model minus the other, with a 95% interval each for itself. p: McNemar's exact test of a "
@@ -50,7 +53,7 @@ def page(
     parts += [f"<p><small>{TESTED}</small></p>"] * bool(compared)
     names = list(confusion.index)
     parts += ["<h2>Class by class</h2>", _plot(frame), pages.grid(["class", "images", *KINDS], classwise(frame)),
-              f"<p><small>{NOTE}</small></p>",
+              f"<p><small>{NOTE}{SPREAD}</small></p>",
               "<h2>What attacked images are taken for</h2>",
               f'<div class="wide">{pages.heat(confusion.to_numpy(), names)}</div>']  # fmt: skip
     if examples:
@@ -62,10 +65,12 @@ def page(
 
 
 def verdict(frame: pd.DataFrame, bias: float) -> str:
-    """Two sentences: the robust error of the worst class beside the average, and how much of it is selection."""
+    """The robust error of the worst class beside the average, and how much of it is selection, in two sentences."""
     rows = frame[frame.error == "robust"].set_index("statistic")
     worst, average = rows.loc["worst"], rows.loc["average"]
     alike = int((rows.loc["class"].value == worst["value"]).sum()) - 1
+    if alike + 1 == len(rows.loc["class"]):
+        return f"The robust error is {_cell(average)}%, the same for every class."
     name = f"“{worst['class']}”" + (f" and {alike} more alike" if alike else "")
     return (
         f"The robust error is {_cell(average)}% on average and {_cell(worst)}% for the worst class, "

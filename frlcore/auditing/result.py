@@ -51,6 +51,9 @@ class Audit:
     digest: str  # sha256 of images and labels
     notes: tuple[str, ...] = ()  # what a reader of the numbers has to know of the model
     examples: tuple[Example, ...] = ()  # images of the least and of the most robust class
+    level: float = 0.95  # of every class's interval; above it where classes stopped early
+    index: np.ndarray | None = None  # positions of the images, where not all that were given have been attacked
+    model: str = ""  # sha256 of the model's weights and of what it takes some images for
 
     @property
     def errors(self) -> ClassErrors:
@@ -72,6 +75,10 @@ class Audit:
         position, error = self.errors.worst(kind)
         return self.classes[position], error
 
+    def in_words(self) -> str:
+        """The robust error, average and worst class, and how much of the latter is selection, in two sentences."""
+        return report.verdict(self.frame(), selection_bias(self.found.label, self.wrong("robust")))
+
     def confusion(self) -> pd.DataFrame:
         """How many attacked images of each class (row) were taken for each class (column)."""
         counts = np.zeros((len(self.classes), len(self.classes)), dtype=np.int64)
@@ -90,7 +97,7 @@ class Audit:
     def _numbers(self) -> pd.DataFrame:
         rows: list[dict[str, Any]] = []
         for kind in KINDS:
-            for c, (low, high) in enumerate(zip(*self.errors.interval(kind), strict=True)):
+            for c, (low, high) in enumerate(zip(*self.errors.interval(kind, self.level), strict=True)):
                 rows.append({"error": kind, "statistic": "class", "class": self.classes[c], "n": self.errors.n[c],
                              "value": getattr(self.errors, kind)[c], "low": low, "high": high})  # fmt: skip
             for statistic in STATISTICS:

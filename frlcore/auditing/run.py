@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,20 +16,28 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from frlcore import attacks
-from frlcore.answers import Model, eval_mode
-from frlcore.auditing.probe import examine
+from frlcore.answers import Model, ask, check_images, check_labels, check_model, check_pixels, eval_mode
+from frlcore.auditing import order
+from frlcore.auditing.kept import Kept, fingerprint
+from frlcore.auditing.probe import examine, names_of
 from frlcore.auditing.result import Audit, Example
 from frlcore.data import Split, to_float
 from frlcore.device import arithmetic, pick_device
 from frlcore.errors import UserError
-from frlcore.evaluate import Outcomes, outcomes, predict
+from frlcore.evaluate import Outcomes, outcomes
 from frlcore.settings import Attack
-from frlcore.strong import autoattack
+from frlcore.strong import Heard, autoattack
+from frlcore.training import generator_for
 
 ATTACKS = ("pgd", "autoattack")
 STANDARD = 5000  # queries of AutoAttack's Square attack
 ASKED = 500  # images that the model is tried with first
 SHOWN = 4  # images of each extreme class in the report
+FEW = {  # classes: what AutoAttack does without its targeted DLR attack
+    2: "AutoAttack ran without an attack on the DLR loss, which two classes do not have; the cross-entropy, which APGD "
+       "climbed, follows the margin between them.",
+    3: "AutoAttack ran APGD on the untargeted DLR loss, since the targeted one needs four classes.",
+}  # fmt: skip
 
 
 def audit(
@@ -39,9 +51,11 @@ def audit(
     attack: str = "pgd",
     steps: int = 20,
     queries: int = STANDARD,
+    precision: float | None = None,
     batch_size: int = 500,
     seed: int = 0,
     device: str = "auto",
+    keep: str | Path | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Audit:
     """Attack every image within `eps` and say how each class fares, for any model from images in [0, 1] to logits.
@@ -53,10 +67,13 @@ def audit(
     - `classes`: their names
     - `eps`: the radius, a fraction of the pixel range, in `norm`: "linf" or "l2"
     - `attack`: "pgd", with `steps` steps of eps / 4, or "autoattack", standard but for `queries` of its Square attack
-    - `batch_size`: how many images are attacked at a time
+    - `precision`: a class stops once the interval of its robust error reaches at most this far (a fraction) to either
+      side; the looks are fixed beforehand and the intervals wider for them (`auditing.order`)
+    - `batch_size`: how many images are attacked at a time, taken from all classes in turn
     - `seed`: of everything random
     - `device`: "auto", "cpu", "cuda", "cuda:1", ...
-    - `progress`: hears how many images are done
+    - `keep`: a file that keeps what is done after every batch; the same call goes on from it
+    - `progress`: hears at first and after every batch how many images are done or spared
 
     Returns: predictions, errors with intervals, tests against another audit, and a report (`Audit`).
 
@@ -72,57 +89,91 @@ def audit(
     >>> found.worst("robust")
     ('bright', 0.5)
     """
-    begin = time.monotonic()
     if attack not in ATTACKS:
         raise UserError(f"unknown attack '{attack}'; known: {', '.join(ATTACKS)}")
+    if precision is not None and not 0 < precision < 1:
+        raise UserError(f"precision is a fraction between 0 and 1, as 0.03 for three points, not {precision}")
+    if batch_size < 1:
+        raise UserError(f"batch_size must be at least 1, got {batch_size}")
     how = Attack(eps, eps / 4, steps, norm)
     split, scale = _split(images, labels)
     where = pick_device(device)
     if isinstance(model, nn.Module):
         model.to(where)
-    some = torch.linspace(0, len(split) - 1, min(ASKED, len(split))).long()  # of all classes, should they be in order
-    names, notes = examine(model, to_float(split.images[some].to(where), scale), split.labels[some], classes)
+    at = torch.linspace(0, len(split) - 1, min(ASKED, len(split))).long()  # of all classes, should they be in order
+    some = to_float(split.images[at].to(where), scale)
+    names = names_of(check_model(model, some), classes)
+    split = Split(split.images, check_labels(split.labels, len(split.images), len(names)), split.index)
+    taken, notes = examine(model, some, split.labels[at], names)
     counts = split.labels.bincount(minlength=len(names))
-    if len(counts) > len(names):
-        raise UserError(f"labels must be between 0 and {len(names) - 1}, got {len(counts) - 1}")
     if (counts == 0).any():
         raise UserError(f"class '{names[int(counts.argmin())]}' has no image")
-    generator, parts = torch.Generator(where).manual_seed(seed), []
+    settings = [eps, norm, attack, steps, queries, precision, batch_size, seed]
+    weights = fingerprint(model, taken)
+    key = hashlib.sha256(json.dumps([weights, _digest(split), settings]).encode()).hexdigest()
+    kept, truth = Kept(Path(keep) if keep else None, key, len(split)), split.labels.numpy()
+    progress(int(kept.done.sum()))
     with arithmetic(where, tf32=False, benchmark=False):  # true float32 on a GPU, too
-        for start in range(0, len(split), batch_size):
-            part = Split(*(t[start : start + batch_size].to(where) for t in vars(split).values()))
-            if attack == "pgd":
-                parts.append(outcomes(model, part, scale=scale, attack=how, generator=generator, batch_size=batch_size))
-            else:
-                x = to_float(part.images, scale)
-                broken = autoattack(model, x, part.labels, eps=eps, norm=norm, seed=seed, queries=queries)
-                clean = predict(model, part.images, scale=scale)
-                parts.append(Outcomes(*(t.cpu().numpy() for t in (part.labels, clean, broken))))
-            progress(min(start + batch_size, len(split)))
-        found = Outcomes(*(np.concatenate([getattr(part, name) for part in parts])
-                           for name in ("label", "clean", "adversarial")))  # fmt: skip
+        for number, (at, left) in enumerate(order.batches(truth, batch_size, seed, precision, kept)):
+            if kept.done[at].all():
+                continue
+            begin, part = time.monotonic(), Split(*(t[at].to(where) for t in vars(split).values()))
+            with _noted(kept.heard):
+                if attack == "pgd":
+                    one = outcomes(model, part, scale=scale, attack=how, batch_size=batch_size,
+                                   generator=generator_for("audit", seed, number, where))  # fmt: skip
+                    clean, broken = one.clean, one.adversarial
+                else:
+                    x = to_float(part.images, scale)
+                    broken = autoattack(model, x, part.labels, eps=eps, norm=norm, seed=seed, queries=queries).cpu()
+                    clean = ask(model, x).argmax(1).cpu()
+            kept.add(at, np.asarray(clean), np.asarray(broken), time.monotonic() - begin)
+            progress(len(split) - left)
+        done = kept.done
+        split = Split(*(t[torch.from_numpy(done)] for t in vars(split).values()))
+        found = Outcomes(*(part[done].astype(np.int64) for part in (truth, kept.clean, kept.adversarial)))
         examples = _examples(model, split, scale, found, how, where)
     words = f"PGD-{steps}" if attack == "pgd" else "standard AutoAttack"
     if attack == "autoattack" and queries != STANDARD:
         words = f"AutoAttack, {queries} queries instead of {STANDARD}"
-    if attack == "autoattack" and len(names) < 4:
-        notes.append("AutoAttack ran without its targeted DLR attack, which needs four classes.")
-    digest = hashlib.sha256(split.images.numpy().tobytes() + split.labels.numpy().tobytes()).hexdigest()
-    return Audit(names, found, eps, norm, words, time.monotonic() - begin, digest, tuple(notes), examples)
+    if attack == "autoattack" and len(names) in FEW:
+        notes.append(FEW[len(names)])
+    notes += [f"{said[0].upper()}{said[1:]} (in {many} batches of images)." for said, many in kept.heard.items()]
+    if precision is not None:
+        notes.append(order.sentence(truth, precision, done))
+    return Audit(names, found, eps, norm, words, kept.seconds, _digest(split), tuple(notes), examples,
+                 order.level(truth, precision), None if done.all() else np.flatnonzero(done), weights)  # fmt: skip
+
+
+@contextmanager
+def _noted(heard: dict[str, int]) -> Iterator[None]:
+    """Count the warnings of this package in `heard` instead of showing each batch's."""
+    log, ear = logging.getLogger("frlcore"), Heard(logging.WARNING)
+    log.addHandler(ear)
+    before, log.propagate = log.propagate, False
+    try:
+        yield
+    finally:
+        log.removeHandler(ear)
+        log.propagate = before
+    for sentence in ear.sentences.values():
+        heard[sentence] = heard.get(sentence, 0) + 1
+
+
+def _digest(split: Split) -> str:
+    return hashlib.sha256(split.images.numpy().tobytes() + split.labels.numpy().tobytes()).hexdigest()
 
 
 def _split(images: Tensor | np.ndarray, labels: ArrayLike) -> tuple[Split, int]:
     """Images and labels on the CPU, and the pixel value that means 1; UserError for what they cannot be."""
     pixels, truth = torch.as_tensor(images).cpu().contiguous(), torch.as_tensor(labels).cpu()
-    if pixels.dim() != 4 or not len(pixels) or truth.shape != pixels.shape[:1]:
-        raise UserError(f"images must be (N, C, H, W) and labels (N,), got {tuple(pixels.shape)}, {tuple(truth.shape)}")
-    if truth.is_floating_point() or int(truth.min()) < 0:
-        raise UserError("labels must be whole numbers from 0 on")
-    if pixels.dtype != torch.uint8 and not (
-        pixels.is_floating_point() and float(pixels.amin()) >= 0 and float(pixels.amax()) <= 1
-    ):
-        raise UserError("images must be uint8 from 0 to 255 or floats from 0 to 1, without normalisation")
-    return Split(pixels, truth.long(), torch.arange(len(pixels))), 255 if pixels.dtype == torch.uint8 else 1
+    if pixels.dim() != 4:
+        raise UserError(f"images must be (N, C, H, W), got {tuple(pixels.shape)}")
+    if pixels.dtype == torch.uint8:
+        check_pixels(pixels, 255)
+        return Split(pixels, truth, torch.arange(len(pixels))), 255
+    check_images(pixels)
+    return Split(pixels, truth, torch.arange(len(pixels))), 1
 
 
 def _examples(

@@ -66,7 +66,7 @@ def test_the_l2_ball_and_uint8_images() -> None:
 def test_batches_change_nothing_and_progress_counts_images() -> None:
     done: list[int] = []
     found = audited(batch_size=4, progress=done.append)
-    assert done == [4, 6] and found.errors.to_dict() == audited().errors.to_dict()
+    assert done == [0, 4, 6] and found.errors.to_dict() == audited().errors.to_dict()
 
 
 @pytest.mark.parametrize("norm, eps", [("linf", 0.1), ("l2", 0.63)])
@@ -74,7 +74,7 @@ def test_autoattack_agrees_where_the_optimum_is_known(norm: str, eps: float) -> 
     found = audited(attack="autoattack", queries=5, eps=eps, norm=norm)
     assert found.errors.robust == pytest.approx([1 / 3, 1 / 3])
     assert found.attack == "AutoAttack, 5 queries instead of 5000"
-    assert any("four classes" in note for note in found.notes)
+    assert any("DLR loss, which two classes do not have" in note for note in found.notes)
 
 
 def test_every_number_of_the_frame() -> None:
@@ -170,21 +170,30 @@ def fails(logits: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": Lazy(lambda z: (z, z))}, "answers with a tuple, not a tensor"),
-        ({"model": Lazy(lambda z: z.softmax(1))}, "probabilities .* leave out its softmax"),
-        ({"model": Lazy(lambda z: z[:, 0])}, r"with shape \(6,\); it should be \(6, C\)"),
-        ({"model": Lazy(lambda z: z[:, :1]), "classes": None}, "one output"),
+        ({"model": Lazy(lambda z: (z, z))}, "answers with a tuple, not with a tensor"),
+        ({"model": Lazy(lambda z: z.softmax(1))}, "probabilities, .* take the softmax off"),
+        ({"model": Lazy(lambda z: z[:, 0])}, r"tensor of shape \(6,\); it should be \(6, classes\)"),
+        ({"model": Lazy(lambda z: z[:, :1]), "classes": None}, "a single output"),
         ({"model": Lazy(lambda z: z.repeat(1, 5))}, "has 10 outputs and the data 2 classes: dark <d>, bright"),
         ({"model": Lazy(lambda z: z / 0)}, "not finite"),
         ({"model": Lazy(lambda z: z.detach())}, "no gradient"),
-        ({"model": Lazy(fails)}, "fails on images of shape .*KeyError"),
-        ({"model": nn.Sequential(nn.Flatten(), nn.Linear(9, 2))}, "fails on images of shape"),
+        ({"model": Lazy(fails)}, "does not take images of shape .*KeyError: 'no such layer"),
+        ({"model": nn.Sequential(nn.Flatten(), nn.Linear(9, 2))}, "does not take images of shape"),
         ({"labels": [0] * 6}, "class 'bright' has no image"),
-        ({"labels": [0, 0, 0, 1, 1, 2]}, "labels must be between 0 and 1, got 2"),
+        ({"labels": [0, 0, 0, 1, 1, 2]}, "labels must be between 0 and 1, got 0 to 2"),
         ({"labels": [0.0, 0, 0, 1, 1, 1]}, "whole numbers"),
-        ({"labels": [0, 1]}, r"labels \(N,\)"),
-        ({"images": 2 * grey()}, "floats from 0 to 1, without normalisation"),
+        ({"labels": [0, 1]}, "one label for each of the 6 images"),
+        ({"images": 2 * grey()}, "look like pixels"),
         ({"images": grey()[0]}, r"must be \(N, C, H, W\)"),
+        ({"labels": [1, 1, 1, 2, 2, 2]}, "labels run from 1 to 2; .* subtract 1"),
+        ({"images": grey() / 0}, "not finite"),
+        ({"images": grey() - 0.5}, "look normalised"),
+        ({"images": grey()[:0]}, "no images"),
+        ({"images": grey().repeat(1, 2, 1, 1), "model": nn.Sequential(nn.Conv2d(1, 2, 6), nn.Flatten())},
+         r"shape \(2, 6, 6\): RuntimeError: .* 1 channels"),
+        ({"model": nn.Sequential(nn.Flatten(), nn.Linear(36, 2)).double()}, r"are float64: use model.float\(\)"),
+        ({"precision": 3}, "fraction between 0 and 1, as 0.03 for three points"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"eps": 0}, "must be positive"),
         ({"norm": "l1"}, "unknown norm"),
         ({"attack": "fgsm"}, "unknown attack 'fgsm'; known: pgd, autoattack"),

@@ -1,50 +1,55 @@
 """`frl audit`: how each class fares with any model, on CIFAR-10's test images or a folder's, with a report.
 
-    <out>/report.html      errors of every class, the worst one, what attacked images are taken for, the exact command
-    <out>/report.csv       the numbers of the report
-    <out>/report.json      the same with the predictions' confusion, settings and tests
-    <out>/comparison.csv   with --against: paired tests class by class
+<out>/report.html      errors of every class, the worst one, what attacked images are taken for, the exact command
+<out>/report.csv       the numbers of the report
+<out>/report.json      the same with the predictions' confusion, settings, tests and the machine
+<out>/predictions.csv  what every image was taken for, from which all of it follows
+<out>/comparison.csv   with --against: paired tests class by class
+<out>/.state/          while the work is unfinished: the images that are done, from which the same command goes on
 """
 
 from __future__ import annotations
 
-import json
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
+import frlcore
 from frlcore import data
 from frlcore.auditing import Audit, audit
-from frlcore.auditing.report import in_words, verdict
-from frlcore.auditing.result import KINDS, STATISTICS
+from frlcore.auditing.report import in_words
 from frlcore.auditing.run import ATTACKS
-from frlcore.classwise import selection_bias
 from frlcore.data.folders import scan
 from frlcore.data.pictures import decode
 from frlcore.data.splits import shuffled_classes
 from frlcore.device import pick_device
 from frlcore.errors import UserError
 from frlcore.repro import places
+from frlcore.repro.own.findings import terminal, write
 from frlcore.repro.own.fit import radius
 from frlcore.repro.own.model import Given, load
+from frlcore.repro.own.unfinished import STATE, admit
+from frlcore.repro.runs.locks import held
 from frlcore.repro.runs.progress import LINE_SECONDS, clock
+from frlcore.repro.runs.task import canonical
+from frlcore.repro.runs.worker import machine
 from frlcore.repro.surroundings import processors
 from frlcore.saving import put
 from frlcore.settings import NORMS
 
 CIFAR = "cifar10"
-BATCH = 100  # images between two signs of progress
+BATCH = {"pgd": 100, "autoattack": 20}  # images between two signs of progress; what a kill can lose
+BATCH_GPU = 500
+KEPT = ("this.json", "other.json")  # what is done of each model
 SIZE = 32  # pixels a side of a folder's images, for a model that does not know its own
 MAY_KNOW = "All images of the folder were taken; if the model was trained on some of them, its errors are too low."
 
@@ -59,6 +64,7 @@ class Job:
     eps: str = "8/255"
     norm: str = "linf"
     attack: str = "pgd"
+    precision: float | None = None
     per_class: int | None = None
     size: int | None = None
     seed: int = 0
@@ -71,6 +77,11 @@ class Job:
         for name in ("per_class", "size"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+        if self.precision is not None and not 0 < self.precision < 100:
+            raise UserError(f"--precision is in points, above 0 and below 100, not {self.precision:g}")
+        if self.precision is not None and self.against:
+            raise UserError("--against compares on the same images, and with --precision every class of a model stops "
+                            "by itself; leave out one of them, and choose --per-class for less work")  # fmt: skip
         if not 0 <= self.seed < 2**31:
             raise UserError(f"a seed is a whole number from 0 to 2^31 - 1, got {self.seed}")
 
@@ -97,8 +108,7 @@ def audit_files(job: Job, out: Path, *, command: str, device: str = "auto", cons
 
     Raises UserError, with nothing written, for models, images and settings that do not fit together.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} is {'not empty' if out.is_dir() else 'a file'}; choose another --out")
+    admit(out, asdict(job))
     where = pick_device(device)
     torch.set_num_threads(min(torch.get_num_threads(), processors()))  # torch sees the cores, not a quota of them
     given = {name: load(name, job.norm) for name in (job.model, job.against) if name}
@@ -107,22 +117,24 @@ def audit_files(job: Job, out: Path, *, command: str, device: str = "auto", cons
     images, labels = images[chosen], labels[chosen]
     for line in notes:
         console.print(line, soft_wrap=True, markup=False)
-    with _folder(out):
+    with _state(out, job) as state:
         found = {}
-        for name, model in given.items():
+        for file, (name, model) in zip(KEPT, given.items(), strict=False):
             with _Bar(name, len(images), console) as bar:
                 found[name] = audit(
                     model.model, images, labels, classes=classes, eps=job.radius, norm=job.norm, attack=job.attack,
-                    batch_size=BATCH, seed=job.seed, device=str(where), progress=bar.see,
+                    precision=job.precision and job.precision / 100, seed=job.seed, device=str(where),
+                    batch_size=BATCH_GPU if where.type == "cuda" else BATCH[job.attack], keep=state / file,
+                    progress=bar.see,
                 )  # fmt: skip
             for line in found[name].notes:
                 console.print(line, soft_wrap=True, markup=False)
         this = found[job.model]
         against = found[job.against] if job.against else None
-        _write(out, job, this, against, notes, command)
+        write(out, this, against, names=(job.model, job.against), data=job.data, images=chosen.numpy(), notes=notes,
+              facts={"command": command, "machine": _machine(where)})  # fmt: skip
     console.print(terminal(this))
-    bias = selection_bias(this.found.label, this.wrong("robust"))
-    for line in [verdict(this.frame(), bias), *([in_words(this.compare(against))] if against else [])]:
+    for line in [this.in_words(), *([in_words(this.compare(against))] if against else [])]:
         console.print(line, soft_wrap=True, markup=False)
     return this
 
@@ -166,60 +178,35 @@ def _chosen(labels: torch.Tensor, per_class: int | None, seed: int) -> torch.Ten
 
 
 @contextmanager
-def _folder(out: Path) -> Iterator[None]:
-    """Make the folder, and take it away again where nothing came of it."""
+def _state(out: Path, job: Job) -> Iterator[Path]:
+    """The folder of unfinished work: it stays when that is interrupted, and goes when it is done or has not begun."""
+    state = out / STATE
+    kept = [state / name for name in KEPT]
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        state.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write into {out}: {error.strerror or error}; choose another --out") from error
-    try:
-        yield
-    finally:
-        if not any(out.iterdir()):
-            out.rmdir()
+    with held(state / "lock", timeout=0) as mine:
+        if not mine:
+            raise UserError(f"another frl audit is at work in {out}; wait for it or choose another --out")
+        try:
+            put(state / "settings.json", canonical(asdict(job)))
+            yield state
+            for path in kept:
+                path.unlink(missing_ok=True)
+        finally:
+            if not any(path.exists() for path in kept):
+                shutil.rmtree(state)
+                if not any(out.iterdir()):
+                    out.rmdir()
 
 
-def _write(out: Path, job: Job, this: Audit, against: Audit | None, notes: list[str], command: str) -> None:
-    frame = this.frame().assign(model=job.model)
-    compared = {}
-    if against is not None:
-        frame = pd.concat([frame, against.frame().assign(model=job.against)])
-        compared = {kind: this.compare(against, kind) for kind in KINDS}
-        tests = pd.concat([table.assign(error=kind) for kind, table in compared.items()])
-        put(out / "comparison.csv", tests.to_csv(index=False, lineterminator="\n").encode())
-    put(out / "report.csv", frame.to_csv(index=False, lineterminator="\n").encode())
-    content: dict[str, Any] = {
-        "command": command, "model": job.model, "against": job.against, "data": job.data, "attack": this.attack,
-        "eps": this.eps, "norm": this.norm, "classes": this.classes, "images": len(this.found.label),
-        "sha256": this.digest, "seconds": round(this.seconds, 1), "notes": [*this.notes, *notes],
-        "selection_bias": 100 * selection_bias(this.found.label, this.wrong("robust")),
-        "confusion": this.confusion().to_numpy().tolist(), "percent": frame.to_dict("records"),
-        "compared": {kind: table.to_dict("records") for kind, table in compared.items()},
+def _machine(device: torch.device) -> dict[str, Any]:
+    """What computed an audit."""
+    shown = ("device", "threads", "torch", "numpy", "python", "system")
+    return {name: value for name, value in machine(device).items() if name in shown} | {
+        "frlcore": frlcore.__version__, "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     }  # fmt: skip
-    put(out / "report.json", (json.dumps(content, indent=1, ensure_ascii=False, default=_plain) + "\n").encode())
-    facts = {"command": command, "model": job.model, "the other model": job.against or "none", "data": job.data,
-             "on the data": " ".join(notes) or "nothing to say"}  # fmt: skip
-    this.to_html(out / "report.html", title=f"{job.model} on {job.data}", against=against, settings=facts)
-
-
-def _plain(value: Any) -> Any:
-    """A number of numpy as JSON knows it."""
-    return value.item()
-
-
-def terminal(this: Audit) -> Table:
-    """The summary for a terminal of 80 columns."""
-    frame = this.frame()
-    title = f"Error on {len(this.found.label)} images, {this.attack}, % [95%]"
-    table = Table("error", title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    shown = ("average", "worst", "range")
-    for name in shown:
-        table.add_column(STATISTICS[name], justify="right", no_wrap=True)
-    for kind in KINDS:
-        rows = frame[frame.error == kind].set_index("statistic")
-        table.add_row(kind, *(f"{row.value:.1f} \\[{row.low:.0f}, {row.high:.0f}]" for row in rows.loc[list(shown)]
-                              .itertuples()))  # fmt: skip
-    return table
 
 
 class _Bar:
@@ -228,6 +215,7 @@ class _Bar:
     def __init__(self, what: str, total: int, console: Console) -> None:
         self.what, self.total, self.console = what, total, console
         self.begin = self.printed = time.monotonic()
+        self.first: int | None = None  # images that were done before
         words = TextColumn("{task.description}", markup=False)
         columns = (words, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
@@ -241,12 +229,15 @@ class _Bar:
         self.bar.stop()
 
     def see(self, done: int) -> None:
-        """Take in how many images are done."""
-        left = clock((time.monotonic() - self.begin) * (self.total - done) / done)
+        """Take in how many images are done, at first and after every batch."""
+        if self.first is None:
+            self.first, self.begin = done, time.monotonic()
+            if done:
+                self.console.print(f"Going on after {done} of {self.total} images.", soft_wrap=True, markup=False)
+            return
+        left = clock((time.monotonic() - self.begin) * (self.total - done) / (done - self.first))
         self.bar.update(self.task, completed=done, description=f"{self.what}, about {left} left")
         if not self.console.is_terminal and time.monotonic() - self.printed > LINE_SECONDS:
             self.printed = time.monotonic()
             line = f"{self.what}: {done} of {self.total} images, about {left} left"
             self.console.print(line, soft_wrap=True, markup=False)
-
-

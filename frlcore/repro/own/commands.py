@@ -55,15 +55,21 @@ def audit(
     eps: Annotated[str, typer.Option(help="Radius in units of the pixel range, as 8/255 or 0.03.")] = "8/255",
     norm: Annotated[str, typer.Option(help="linf or l2.")] = "linf",
     attack: Annotated[str, typer.Option(help="pgd (20 steps) or autoattack (much slower).")] = "pgd",
+    precision: Annotated[
+        float | None, typer.Option(help="Stop a class once its robust error is known to so many points up and down.")
+    ] = None,
     per_class: Annotated[int | None, typer.Option(help="Only so many images of each class.")] = None,
     size: Annotated[int | None, typer.Option(help="A folder's images are cut to this many pixels a side; 32.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the attack and of the choice of images.")] = 0,
     device: DeviceOption = "auto",
     target: Annotated[Path, typer.Option("--out", help="Folder for the report.")] = Path("audit"),
 ) -> None:  # fmt: skip
-    """Say which classes MODEL deserves: errors of every class with intervals, tests against another, a report."""
+    """Say which classes MODEL deserves: errors of every class with intervals, tests against another, a report.
+
+    Interrupted, it goes on when the command is given again.
+    """
     from frlcore.repro.own.audit import Job, audit_files
 
-    job = Job(model, data, against, eps, norm, attack, per_class, size, seed)
+    job = Job(model, data, against, eps, norm, attack, precision, per_class, size, seed)
     audit_files(job, target, command=shlex.join(["frl", *sys.argv[1:]]), device=device, console=out)
     out.print(f"Wrote {target / 'report.html'} and its numbers beside it.", soft_wrap=True, markup=False)

@@ -1,16 +1,15 @@
 """`frl fit`: a fair robust classifier from a folder of images, with a report on images it has never seen.
 
-    <out>/model.safetensors   weights, with what `frlcore.load_model` needs
-    <out>/report.html         class-wise errors before and after FRL on the test split, settings, how to use the model
-    <out>/report.csv          the numbers of the report
-    <out>/classes.svg         the picture of the report, where matplotlib is installed
-    <out>/.state/             while the work is unfinished: the last whole epoch, from which the same command goes on
+<out>/model.safetensors   weights, with what `frlcore.load_model` needs
+<out>/report.html         class-wise errors before and after FRL on the test split, settings, how to use the model
+<out>/report.csv          the numbers of the report
+<out>/classes.svg         the picture of the report, where matplotlib is installed
+<out>/.state/             while the work is unfinished: the last whole epoch, from which the same command goes on
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -34,6 +33,7 @@ from frlcore.policies import FRL
 from frlcore.repro.own import duration, report
 from frlcore.repro.own import images as fit_images
 from frlcore.repro.own.model import Given, weights
+from frlcore.repro.own.unfinished import STATE, admit
 from frlcore.repro.runs.progress import LINE_SECONDS, clock
 from frlcore.repro.runs.store import Store
 from frlcore.repro.runs.task import canonical
@@ -42,7 +42,6 @@ from frlcore.saving import put, save_model
 from frlcore.settings import MODELS, Attack
 
 OUTPUTS = ("model.safetensors", "report.csv", "classes.svg", "report.html")
-STATE = ".state"
 TEST_STEPS = 20
 MAY_KNOW = "If the model started from was trained on some of the test images, its errors before and after are too low."
 
@@ -103,9 +102,7 @@ def fit_folder(job: Job, out: Path, *, device: str = "auto", console: Console) -
     """
     eps = radius(job.eps)
     job, given = _started(job)
-    stages = recipe(
-        eps, epochs=job.epochs, fine_tune_epochs=job.fine_tune_epochs, batch_size=job.batch_size, lr=job.lr
-    )
+    stages = recipe(eps, epochs=job.epochs, fine_tune_epochs=job.fine_tune_epochs, batch_size=job.batch_size, lr=job.lr)
     pick_device(device)
     torch.set_num_threads(min(torch.get_num_threads(), processors()))  # torch sees the cores, not a quota of them
     if out.resolve().is_relative_to(job.path.resolve()):
@@ -115,7 +112,7 @@ def fit_folder(job: Job, out: Path, *, device: str = "auto", console: Console) -
         own, theirs = (", ".join(names) for names in (given.classes or (), listing.classes))
         raise UserError(f"the classes of {job.start} are not those of {job.path}: {own} | {theirs}")
     policy = FRL(len(listing.classes), job.variant, job.tau)
-    _admit(out, job)
+    admit(out, job.settings())
     images = fit_images.read(listing, job.size, out / STATE, console)
     splits, notes = divide(listing, images, seed=job.seed, augment=job.augment)
     notes = [*listing.notes, *notes, *([MAY_KNOW] if given else [])]
@@ -179,25 +176,6 @@ def _started(job: Job) -> tuple[Job, Given | None]:
         if getattr(job, name) not in (own, getattr(Job, name)):
             raise UserError(f"{job.start} is a {given.name} for {given.size} pixels a side; leave out --{name}")
     return replace(job, model=given.name, size=given.size), given
-
-
-def _admit(out: Path, job: Job) -> None:
-    """Let `out` pass if it is new, empty, or holds the unfinished work of the same settings."""
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file; choose another --out")
-    if not out.exists() or not any(out.iterdir()):
-        return
-    path = out / STATE / "settings.json"
-    if not path.is_file():
-        raise UserError(f"{out} is not empty; choose another --out, or empty it first")
-    try:
-        before = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read; delete {out} and run again") from error
-    changed = [name for name, value in job.settings().items() if before.get(name) != value]
-    if changed:
-        was = ", ".join(f"--{name.replace('_', '-')} {before.get(name)}" for name in changed)
-        raise UserError(f"{out} holds unfinished work with {was}; go on with that, or choose another --out")
 
 
 def _save(store: Store, key: str, checkpoint: Checkpoint, out: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -70,6 +72,12 @@ def sentences() -> str:
         f"{same}; the weakest is {counted}. The rank correlation of their class order with the paper's Table 4 "
         f"(PGD training, robust error) has the median {rho.median():.2f}, from {rho.min():.2f} to {rho.max():.2f}."
     )
+
+
+def among_four(names: Iterable[str], weakest: bool) -> int:
+    """In how many of the models all classes `names` are among the four weakest, or the four strongest."""
+    frame = scores() if weakest else -scores()
+    return sum(set(names) <= set(row.nsmallest(4).index) for _, row in frame.iterrows())
 
 
 def figure(found: Results | None = None) -> Figure:

@@ -7,6 +7,7 @@ import sys
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +103,7 @@ def test_the_report_and_its_numbers(frl: Callable[..., Ended], tmp_path: Path) -
     ended = frl("mine.py:shifted", "--against", "mine.py:good", "--data", "images", "--eps", "20/255")
     assert ended.status == 0 and ended.err == ""
     assert sorted(path.name for path in (tmp_path / "result").iterdir()) == [
-        "comparison.csv", "report.csv", "report.html", "report.json"
+        "comparison.csv", "predictions.csv", "report.csv", "report.html", "report.json"
     ]  # fmt: skip
     # edge 0.6 = 153, "a [b]" within 0.05 = 12.75 of it: its levels 128 to 142 split at 140.25, so 7 of 8 are "dark"
     frame = pd.read_csv(tmp_path / "result" / "report.csv")
@@ -153,7 +154,7 @@ def test_cifar10_a_part_of_each_class_and_weights_that_know_their_classes(
         (["mine.py:fails"], ["mine.py:fails raised KeyError: 'no weights", "(line "]),
         (["mine.py:leaves"], ["raised SystemExit"]),
         (["mine.py:number"], ["returns a int", "torch.nn.Module"]),
-        (["mine.py:soft"], ["leave out its softmax"]),
+        (["mine.py:soft"], ["take the softmax off"]),
         (["mine.py:four"], ["4 outputs", "3 classes: a [b], dark, light"]),
         (["other.safetensors"], ["x, y, z | a [b], dark, light"]),
         (["w.safetensors", "--size", "9"], ["different sizes: [8, 9]"]),
@@ -163,6 +164,8 @@ def test_cifar10_a_part_of_each_class_and_weights_that_know_their_classes(
         (["mine.py:good", "--norm", "l2", "--eps", "-1"], ["l2 eps", "'-1'"]),
         (["mine.py:good", "--norm", "l1"], ["unknown --norm 'l1'; choose linf or l2"]),
         (["mine.py:good", "--attack", "fgsm"], ["pgd or autoattack"]),
+        (["mine.py:good", "--precision", "0"], ["--precision is in points"]),
+        (["mine.py:good", "--precision", "3", "--against", "mine.py:shifted"], ["same images", "--per-class"]),
         (["mine.py:good", "--per-class", "0"], ["--per-class must be at least 1"]),
         (["mine.py:good", "--data", "cifar"], ["no image folder at cifar"]),
         (["mine.py:good", "--data", "empty"], ["class 'x' in empty has no image"]),
@@ -210,3 +213,40 @@ def test_a_split_folder_gives_its_test_images_and_known_classes_their_order(plac
     images, labels, classes, notes = own._images(job, {"m": models_given.Given(nn.Identity(), other, 8)})
     assert images.shape == (24, 3, 8, 8) and classes == other and "24 images of its test folder" in notes[-1]
     assert labels.tolist() == [1] * 8 + [2] * 8 + [0] * 8
+
+
+def test_autoattack_and_precision_from_the_command_line(
+    frl: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own, "audit", partial(own.audit, queries=5))
+    ended = frl("mine.py:good", "--data", "images", "--attack", "autoattack", "--eps", "20/255", "--precision", "45")
+    assert ended.status == 0 and ended.err == ""
+    content = json.loads((tmp_path / "result" / "report.json").read_text())
+    assert content["attack"] == "AutoAttack, 5 queries instead of 5000" and content["images"] == 24
+    assert "untargeted DLR loss" in ended.out and "0 of 3 classes stopped early" in ended.out
+    rows = pd.read_csv(tmp_path / "result" / "predictions.csv")
+    # the edge of "a [b]" is 12.75 from 127.5 on either side: its levels 128 to 142 leave it when moved by 20
+    assert rows.attacked[rows.label == 0].isin([1, 2]).all() and (rows.attacked == rows.label)[rows.label > 0].all()
+    assert rows.image.tolist() == list(range(24)) and not (tmp_path / "result" / ".state").exists()
+
+
+def test_an_interrupted_audit_goes_on_and_another_is_refused(
+    frl: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own, "BATCH", {"pgd": 10})
+    seen, through = own._Bar.see, own._Bar.see
+
+    def stop(bar: own._Bar, done: int) -> None:
+        seen(bar, done)
+        if done == 20:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(own._Bar, "see", stop)
+    assert frl("mine.py:good", "--data", "images").status == 130
+    assert [path.name for path in (tmp_path / "result").iterdir()] == [".state"]
+    other = frl("mine.py:good", "--data", "images", "--eps", "4/255")
+    assert other.status == 2 and "unfinished work with --eps 8/255" in other.err
+    monkeypatch.setattr(own._Bar, "see", through)
+    ended = frl("mine.py:good", "--data", "images")
+    assert ended.status == 0 and "Going on after 20 of 24 images." in ended.out
+    assert not (tmp_path / "result" / ".state").exists() and (tmp_path / "result" / "report.html").exists()

@@ -34,6 +34,14 @@ def test_the_same_four_classes_are_the_weakest_in_all_of_them() -> None:
     assert (weakest.count("cat"), weakest.count("dog")) == (13, 4)
 
 
+def test_how_often_classes_are_among_four() -> None:
+    assert outside.among_four(["cat", "deer", "bird", "dog"], weakest=True) == 17
+    assert outside.among_four(["cat"], weakest=False) == outside.among_four(["truck", "cat"], weakest=True) == 0
+    strongest = [set(sorted(row.index, key=row.get)[-4:]) for _, row in outside.scores().iterrows()]
+    for name in outside.scores():
+        assert outside.among_four([name], weakest=False) == sum(name in four for four in strongest)
+
+
 def test_their_order_is_that_of_the_papers_table() -> None:
     errors = outside.paper_errors()
     assert errors.idxmax() == "cat" and errors["cat"] == 82.7 and errors["automobile"] == 34.3
