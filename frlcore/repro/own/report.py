@@ -6,6 +6,7 @@ import copy
 import html
 import io
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from frlcore import page as pages
+from frlcore.auditing.report import SPREAD
+from frlcore.auditing.result import STATISTICS
 from frlcore.classwise import ClassErrors, Difference, bootstrap, paired_bootstrap
 from frlcore.data import Split
 from frlcore.device import arithmetic
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 
 MODELS = ("before", "after")
 KINDS = ("standard", "boundary", "robust")
-STATISTICS = {"average": "average", "worst": "worst class"}
+SHORT = ("average", "worst")  # of STATISTICS, where there is little room
 SHOWN = 30  # classes in the picture
 
 NOTE = (
@@ -72,7 +75,7 @@ class Comparison:
         return paired_bootstrap(self.before.label, self.wrong("after", kind), self.wrong("before", kind), statistic)
 
     def frame(self) -> pd.DataFrame:
-        """Every error in percent with a 95% interval: exact for a class, bootstrap for average and worst class."""
+        """Every error in percent with a 95% interval: exact for a class, bootstrap for the STATISTICS over them."""
         rows: list[dict[str, Any]] = []
         for model in MODELS:
             errors = self.errors(model)
@@ -81,10 +84,10 @@ class Comparison:
                 for c, (low, high) in enumerate(zip(*errors.interval(kind), strict=True)):
                     rows.append(shared | {"statistic": "class", "class": self.classes[c], "n": int(errors.n[c]),
                                           "value": getattr(errors, kind)[c], "low": low, "high": high})  # fmt: skip
-                worst, maximum = errors.worst(kind)
-                values = {"average": ("", errors.average(kind)), "worst": (self.classes[worst], maximum)}
-                for statistic, (name, value) in values.items():
+                for statistic in STATISTICS:
                     low, high = bootstrap(self.before.label, self.wrong(model, kind), statistic)
+                    name = self.classes[errors.worst(kind)[0]] if statistic in ("worst", "gap") else ""
+                    value = errors.summary(kind, statistic)
                     rows.append(shared | {"statistic": statistic, "class": name, "n": len(self.before.label),
                                           "value": value, "low": low, "high": high})  # fmt: skip
         frame = pd.DataFrame(rows)
@@ -108,11 +111,12 @@ def compare(fitted: Fitted, test: Split, *, info: DataInfo, attack: Attack, seed
     return Comparison(info.classes, *found)
 
 
-def summary(found: Comparison, frame: pd.DataFrame) -> list[list[str]]:
-    """Six rows: the average and the worst class's error of each kind, before, after, and the change."""
+def summary(found: Comparison, frame: pd.DataFrame, statistics: Iterable[str] = SHORT) -> list[list[str]]:
+    """A row a kind of error and statistic over the classes: before, after, and the change."""
     rows = []
     for kind in KINDS:
-        for statistic, words in STATISTICS.items():
+        for statistic in statistics:
+            words = STATISTICS[statistic]
             part = frame[(frame.error == kind) & (frame.statistic == statistic)].set_index("model")
             cells = [_cell(part.loc[model]) for model in MODELS]
             change = found.change(kind, statistic)
@@ -135,7 +139,7 @@ def terminal(found: Comparison, frame: pd.DataFrame) -> Table:
 def classwise(found: Comparison, frame: pd.DataFrame) -> pd.DataFrame:
     """One row per class and for average and worst, one column per kind and model, "value [low, high]" in percent."""
     rows: dict[tuple[str, str], dict[str, Any]] = {}  # a class may be called "worst"
-    for row in frame.to_dict("records"):
+    for row in frame[frame.statistic.isin(["class", *SHORT])].to_dict("records"):
         statistic = row["statistic"]
         name = row["class"] if statistic == "class" else STATISTICS[statistic]
         cells = rows.setdefault((statistic, name), {"images": row["n"]})
@@ -187,7 +191,8 @@ def page(
     return pages.page(
         f"{title}: a fair robust classifier",
         f"<p>{html.escape(verdict(found, frame))} {html.escape(price(found))}</p>",
-        pages.grid(["error", "before FRL", "after FRL", "change, points"], summary(found, frame)),
+        pages.grid(["error", "before FRL", "after FRL", "change, points"], summary(found, frame, STATISTICS)),
+        f"<p><small>{SPREAD}</small></p>",
         "<h2>Class by class</h2>",
         "" if image is None else pages.picture(image, ALT),
         f'<div class="wide">{cells}</div>',

@@ -20,6 +20,7 @@ from PIL import Image
 
 import frlcore
 from frlcore import data, models
+from frlcore.auditing.result import STATISTICS
 from frlcore.classwise import ClassErrors
 from frlcore.errors import UserError
 from frlcore.evaluate import Outcomes, outcomes, predict
@@ -105,7 +106,8 @@ def test_the_report_is_what_the_saved_model_does(made: Path, images: Path) -> No
                      generator=generator_for("test", 0, 0, "cpu"))  # fmt: skip
     errors = ClassErrors.from_predictions(found.label, found.clean, found.adversarial, 3)
     frame = pd.read_csv(made / "report.csv")
-    after = frame[(frame.model == "after") & (frame.statistic == "class")]
+    after_all = frame[frame.model == "after"]
+    after = after_all[after_all.statistic == "class"]
     for kind in ("standard", "boundary", "robust"):
         rows = after[after.error == kind]
         assert rows["class"].tolist() == list(classes) and rows.n.tolist() == errors.n.tolist()
@@ -113,6 +115,9 @@ def test_the_report_is_what_the_saved_model_does(made: Path, images: Path) -> No
         np.testing.assert_allclose(rows[["low", "high"]].T, 100 * np.stack(errors.interval(kind)))
         worst = frame[(frame.model == "after") & (frame.statistic == "worst") & (frame.error == kind)]
         assert worst.value.item() == pytest.approx(100 * errors.worst(kind)[1])
+        for statistic in STATISTICS:  # the same figures as of an audit
+            (row,) = after_all[(after_all.statistic == statistic) & (after_all.error == kind)].to_dict("records")
+            assert row["value"] == pytest.approx(100 * errors.summary(kind, statistic))
     assert set(frame.model) == {"before", "after"} and not frame.drop(columns="class").isna().any().any()
 
 
@@ -121,7 +126,8 @@ def test_the_page_needs_no_other_file_and_its_code_runs(
 ) -> None:
     page = (made / "report.html").read_text()
     assert not re.findall(r"(?:src|href)=\"(?!data:)", page) and "http" not in page.replace("http://www.w3.org", "")
-    for words in ("&lt;c&gt;", "a $b$", "The robust error of the worst class", "<td>fine tune epochs</td><td>2</td>"):
+    for words in ("&lt;c&gt;", "a $b$", "The robust error of the worst class", "<td>robust, Gini coefficient</td>",
+                  "<td>fine tune epochs</td><td>2</td>"):  # fmt: skip
         assert words in page
     assert "<c>" not in page and "<svg" in (made / "classes.svg").read_text()
     code = html.unescape(re.findall(r"<pre>(.*?)</pre>", page, re.S)[0])
