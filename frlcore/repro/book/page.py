@@ -61,6 +61,9 @@ def page(
         if part.cell_type != "code":
             part.source = relabel(part.source)
             continue
+        kinds = {kind for output in part.outputs for kind in output.get("data", {})}
+        if not any(kind.startswith("image/") for kind in kinds):
+            part.metadata.get("mystnb", {}).pop("figure", None)  # nothing has been drawn: no caption without a figure
         figure = part.metadata.get("mystnb", {}).get("figure", {})
         if figure.get("name") in set(names):
             figure["name"] += f"-{suffix}"

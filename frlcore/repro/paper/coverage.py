@@ -190,4 +190,5 @@ def _cell(item: Item, cell: Mapping[str, object], part: str) -> str:
     if not cell["needed"]:
         return "not in this edition"
     many = f"{cell['finished']} of {cell['needed']} runs"
-    return link(many, part, item.page, f"{item.label}-{part}")
+    whole = cell["finished"] == cell["needed"]  # else the page may have no such figure yet
+    return link(many, part, item.page, f"{item.label}-{part}" if whole else "")

@@ -20,6 +20,7 @@ from frlcore.significance import holm, mcnemar
 COLUMNS = [(statistic, kind) for kind in KINDS for statistic in STATISTICS]
 HEADS = {column: f"{column[0].capitalize()} {column[1]}" for column in COLUMNS}
 PENDING = "not yet run"
+_TOLD: set[tuple[str, str]] = set()  # of which plans and editions this page has said what makes them
 
 
 def note(found: Results) -> Any:
@@ -48,15 +49,19 @@ def _duration(found: Results) -> str:
 
 
 def when_run(found: Results | None, methods: Iterable[str], make: Callable[[], Any], quiet: bool = False) -> Any:
-    """What `make` returns if these methods have records, else the note that says how to get them, or nothing.
+    """What `make` returns if these methods have records, else once a page the note that says how to get them.
 
-    Nothing, too, where `found` is None: the edition has no such plan by design, as `banner` says.
+    Nothing where `found` is None: the edition has no such plan by design, as `banner` says.
     """
     if found is None:
         return None
     if set(methods) <= set(found.present):
         return make()
-    return None if quiet else note(found)
+    key = (found.plan, found.edition.name)
+    if quiet or key in _TOLD:  # once a page: every page has a process of its own
+        return None
+    _TOLD.add(key)
+    return note(found)
 
 
 def banner(found: Results | None) -> Any:
@@ -65,6 +70,7 @@ def banner(found: Results | None) -> Any:
         return _markdown("Not in this edition; the digits edition has it.")
     ed = found.edition
     if not found.present:
+        _TOLD.add((found.plan, found.edition.name))
         return note(found)
     runs = sum(len(folds) for seeds in found.records.values() for folds in seeds)
     counts = sorted({found.seeds(method) for method in found.present})

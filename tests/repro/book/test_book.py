@@ -97,8 +97,11 @@ def test_the_book_is_built_in_the_place_of_the_digits_edition(built: tuple[Path,
     assert 'id="tbl-x-digits"' in page
     assert ">smoke" in page  # the parameter reached the notebook
     assert page.count("Parameters of this page") == 1 and '"smoke"' in page  # folded, with their values
-    assert "Table R1 · digits" in page and "frl notebook 01 -p edition smoke" in page
+    assert "Table R1 · digits" in page and 'name="description"' in page
+    source = (html.parent / "source" / "sections" / "digits" / "01_page.ipynb").read_text(encoding="utf-8")
+    assert "frl notebook 01 -p edition smoke" in source and "{doc}`/rerun`" not in source  # this book has no such page
     assert "fig-y-old" in page
+    assert page.count("<h1>") == 1
     assert "<h1>A page · Handwritten digits (smoke size)" in page  # pages of several editions can be told apart
     assert "smoke size)" not in page.partition("</nav>")[0].partition("<nav")[2]  # and the contents stay short
     assert "'1'" in page  # one thread
@@ -228,13 +231,17 @@ def test_a_page_gets_the_edition_on_its_own_labels_only() -> None:
             "(sec-x)=\n{numref}`fig-x`, {numref}`F %s <fig-x>`, [](#sec-x), {numref}`fig-x2`"
         ),
         nbformat.v4.new_code_cell("", metadata={"mystnb": {"figure": {"name": "fig-x", "caption": "{ref}`fig-x`"}}}),
+        nbformat.v4.new_code_cell("", metadata={"mystnb": {"figure": {"name": "fig-none", "caption": "no run yet"}}}),
     ]
+    cells[1].outputs = [nbformat.v4.new_output("display_data", {"image/svg+xml": "<svg/>"})]
+    cells[2].outputs = [nbformat.v4.new_output("display_data", {"text/markdown": "Not yet run"})]
     shown = page.page(nbformat.v4.new_notebook(cells=cells), {"fig-x", "sec-x"}, "digits")
     assert shown.cells[0].source == (
         "(sec-x-digits)=\n{numref}`fig-x-digits`, {numref}`F %s <fig-x-digits>`, [](#sec-x-digits), {numref}`fig-x2`"
     )
     figure = shown.cells[1].metadata["mystnb"]["figure"]
     assert figure == {"name": "fig-x-digits", "caption": "{ref}`fig-x-digits`"}
+    assert shown.cells[2].metadata["mystnb"] == {}  # no caption of a figure that is not there
 
 
 def test_figures_and_tables_have_the_papers_numbers_or_r() -> None:

@@ -194,10 +194,14 @@ def test_the_last_epochs_moves_are_those_of_validation(found: records.Results) -
     assert moves.loc["PGD Adv. Training"].tolist() == ["0.0", "0.0 “0”"]
 
 
-def test_missing_runs_show_the_command(found: records.Results, tmp_path: Path) -> None:
+def test_missing_runs_show_the_command_once(
+    found: records.Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "_TOLD", set())
     empty = records.results("table2", "cifar10", Store(tmp_path / "none", tmp_path / "none"))
     shown = tables.when_run(empty, ["pgd"], lambda: 1 / 0)
     assert isinstance(shown, Markdown) and "frl run table2 --edition cifar10" in shown.data
+    assert tables.when_run(empty, ["control"], lambda: 1 / 0) is None  # the page has said it
     assert "frl run table2 --edition cifar10" in tables.banner(empty).data
     with pytest.raises(UserError, match="frl run table2"):
         _ = empty.classes
