@@ -53,7 +53,8 @@ def figure(svg: str, alt: str, prefix: str) -> str:
     root = ElementTree.fromstring(svg)
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
-        element.attrib = {name.rpartition("}")[2]: _brief(value) for name, value in element.attrib.items()}
+        element.attrib = {name.rpartition("}")[2]: value for name, value in element.attrib.items()}
+        element.attrib |= {name: _brief(value) for name, value in element.attrib.items() if name != "href"}
         element.tail = None
         element.text = element.text if element.tag in ("text", "tspan") else None
     whole = next(child for child in root if child.tag == "g")
@@ -114,7 +115,7 @@ def _name(root: Element, prefix: str) -> None:
             element.set("id", prefix + name)
         if name.startswith("axes_"):
             element.set("class", "axes")
-        if "href" in element.attrib:
+        if element.get("href", "").startswith("#"):  # not the bytes of a picture
             element.set("href", "#" + prefix + element.attrib["href"][1:])
         for key, value in element.attrib.items():
             element.set(key, LINK.sub(rf"url(#{prefix}\1)", value))

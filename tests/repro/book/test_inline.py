@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from io import StringIO
 from pathlib import Path
 from xml.etree import ElementTree
@@ -14,6 +15,7 @@ from frlcore.repro.book.light import lighten
 from frlcore.repro.style import BLUE, PANEL, RC, panels, tips
 
 
+@cache
 def drawn(columns: int = 2) -> str:
     """An SVG of panels with two blue marks each, whose texts hold what XML and HTML would stumble over."""
     with plt.rc_context(RC):
