@@ -71,7 +71,7 @@ def test_a_node_lost_in_mid_run_costs_no_more_than_an_epoch(
 ) -> None:
     """An actor keeps the first node busy until the second, which has the run, is killed."""
     both, other = two_nodes
-    run = tiny_run(training={"epochs": 12})
+    run = tiny_run(training={"epochs": 30})
     steps: list[int] = []
     sides: list[int] = []
     held: list[Any] = []
@@ -87,13 +87,13 @@ def test_a_node_lost_in_mid_run_costs_no_more_than_an_epoch(
                 ray.get(held[0].take.remote())
         if isinstance(message, Progress) and not message.done:
             steps.append(message.step)
-            if message.step == 3:
+            if message.step == 2:
                 both.remove_node(other, allow_graceful=False)
                 ray.kill(held[0])
 
     assert run_cluster([run], store, address=both.address, on_progress=see) == 0
     assert sides in ([2], [2, 1])  # Ray may notice the loss only after the run
-    assert set(steps) == set(range(1, 13)) and len(steps) <= 13
+    assert set(steps) == set(range(1, 31)) and len(steps) <= 31
     assert store.provenance(run.key)["resumed_at_epoch"] >= 2
     plain = Store(tmp_path / "plain", None)
     assert run_local([run], plain, device="cpu") == 0
