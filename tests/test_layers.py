@@ -37,7 +37,7 @@ WINGS = {
     "repro.paper": "editions methods printed; plan; trained records coverage device_plan; "
                    "theirs theory_pages drawing; tables; claims figures stronger smoothed theory_figures outside "
                    "inequality attack_pictures; statements ablation terminal conclusion audits; verdicts headline; "
-                   "verdict_pages",
+                   "verdict_pages successors",
     "repro.own": "report findings images duration model unfinished; fit; audit; commands",
     "repro.book": "notebook offline light lab reference numbering; inline page; pages",
 }  # fmt: skip

@@ -1,7 +1,8 @@
 """The methods: one entry for every way of training that plans, tables, figures and claims speak of.
 
 A plan names a method as `METHOD`, as `METHOD:CLASS` for the ablation of a class other than the edition's own, and as
-`METHOD+CHECK` for a stronger test of its finished run ("pgd+autoattack").
+`METHOD+CHECK` for a stronger test of its finished run ("pgd+autoattack"); "cfa+average" is the run itself, with its
+averaged weights.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from frlcore.errors import UserError
-from frlcore.repro.style import BLUE, GREEN, GREY, ORANGE, VERMILLION
+from frlcore.repro.style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION
 from frlcore.settings import RELEASED
 
-CHECKS = {"autoattack": "AutoAttack", "certify": "certified"}  # what a table calls a stronger test
+AVERAGE = "average"  # no test of its own: the run's averaged weights are looked at
+CHECKS = {"autoattack": "AutoAttack", "certify": "certified", AVERAGE: "averaged"}  # what a table calls a stronger test
 FAIR = ("baseline", "frl", "ours", "successor")  # families that treat classes differently
 
 # Of a weight average, as a share of the schedule: CFA's decay of 0.85 an epoch, over 200 epochs (Wei et al. 2023).
@@ -97,11 +99,12 @@ def _noise(sigma: float) -> Method:
 
 
 def _successor(
-    name: str, published: Published | None = None, of_edition: Mapping[str, str] | None = None, **training: Any
-) -> Method:
+    name: str, mark: tuple[str, str], published: Published | None = None, of_edition: Mapping[str, str] | None = None,
+    **training: Any,
+) -> Method:  # fmt: skip
     """A method that came after FRL; its settings are its policy's defaults, the loss is the edition's."""
     return Method(name, name.upper(), "successor", policy=name, published=published, of_edition=of_edition or {},
-                  training=training, averaged=True, start="pgd")  # fmt: skip
+                  training=training, averaged=True, start="pgd", mark=mark)  # fmt: skip
 
 
 BOTH = "reweight+remargin"
@@ -121,13 +124,13 @@ _TABLE = (
     *(_noise(sigma) for sigma in (0.25, 0.5)),
     *(_one_class("weight", ratio) for ratio in (1.5, 3.0, 4.5)),
     *(_one_class("margin", ratio) for ratio in (1.5, 2.0, 2.5)),
-    Method("control-average", "Control, averaged", "average", averaged=True, start="pgd"),
-    replace(_frl(BOTH, 0.05), name=f"frl-{BOTH}-0.05-average", label="FRL(Reweight+Remargin, 0.05), averaged",
-            family="average", averaged=True),
-    _successor("cfa", Published(200, starts={"start": 10}), {"beta": "beta"}, gate=0.2),
-    _successor("dafa", Published(110, starts={"warm_up": 70})),
-    _successor("wat", Published(100, rates={"eta": 0.1}), {"beta": "beta"}),
-    _successor("faal"),
+    Method("control-average", "Control, averaged", AVERAGE, averaged=True, start="pgd", mark=("black", "P")),
+    replace(_frl(BOTH, 0.05, mark=(VERMILLION, "*")), name=f"frl-{BOTH}-0.05-average", checks=(), family=AVERAGE,
+            label="FRL(Reweight+Remargin, 0.05), averaged", averaged=True),
+    _successor("cfa", (PURPLE, "p"), Published(200, starts={"start": 10}), {"beta": "beta"}, gate=0.2),
+    _successor("dafa", (SKY, ">"), Published(110, starts={"warm_up": 70})),
+    _successor("wat", (ORANGE, "<"), Published(100, rates={"eta": 0.1}), {"beta": "beta"}),
+    _successor("faal", (GREY, "H")),
 )  # fmt: skip
 METHODS = {method.name: method for method in _TABLE}
 
@@ -155,6 +158,12 @@ def parse(text: str) -> tuple[Method, str, str]:
     if name not in METHODS:
         raise UserError(f"unknown method '{base}'; known: {', '.join(METHODS)}")
     return METHODS[name], target, check
+
+
+def averaged(text: str) -> bool:
+    """Whether a run's averaged weights are meant, not those of its last epoch."""
+    method, _, check = parse(text)
+    return check == AVERAGE or method.family == AVERAGE
 
 
 def label(text: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 
 from frlcore.errors import UserError
 from frlcore.repro.paper.editions import EDITIONS, Edition, edition
-from frlcore.repro.paper.methods import MEMORY, METHODS, Method, checked, label, names, parse
+from frlcore.repro.paper.methods import AVERAGE, MEMORY, METHODS, Method, checked, label, names, parse
 from frlcore.repro.runs.task import Check, Run, Task
 from frlcore.settings import info
 
@@ -44,7 +44,8 @@ PLANS = {
     "table3": PRINTED,
     "table8": PRINTED,
     "autoattack": checked("autoattack"),
-    "successors": ("control", *names("frl", tau=0.05), *names("average", "successor")),
+    "successors": ("control", *names("frl", tau=0.05), *names("average"),
+                   *(name + of for name in names("successor") for of in ("", f"+{AVERAGE}"))),
     "successors-autoattack": tuple(
         f"{name}+autoattack" for name in ("control", *names("frl", tau=0.05)[2:], *names("successor"))
     ),
@@ -90,7 +91,7 @@ def run(name: str, method: str, fold: int = 0, seed: int = 0) -> Task:
     ed = edition(name)
     one, target, check = parse(method)
     trained = _run(ed, one, target, fold, seed)
-    if not check:
+    if check in ("", AVERAGE):
         return trained
     if check == "autoattack":
         how = ed.autoattack

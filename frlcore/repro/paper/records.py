@@ -20,6 +20,7 @@ from frlcore.errors import UserError
 from frlcore.repro.paper import plan
 from frlcore.repro.paper import printed as paper
 from frlcore.repro.paper.editions import Edition
+from frlcore.repro.paper.methods import AVERAGE, averaged
 from frlcore.repro.runs.store import Store, default_store
 from frlcore.repro.runs.task import Task
 
@@ -161,6 +162,8 @@ class Results:
 
     def _pooled(self, method: str, name: str, checkpoint: str) -> np.ndarray:
         rows = []
+        if averaged(method):
+            checkpoint = AVERAGE
         if not all(checkpoint in record.result["outcomes"] for folds in self.records[method] for record in folds):
             raise UserError(f"'{method}' keeps no weights {CHECKPOINTS[checkpoint]}; choose another checkpoint")
         for folds in self.records[method]:

@@ -11,7 +11,7 @@ from frlcore.errors import UserError
 from frlcore.policies import POLICIES
 from frlcore.repro.paper import plan
 from frlcore.repro.paper.editions import Edition, edition
-from frlcore.repro.paper.methods import METHODS, Published, checked, label, names, parse
+from frlcore.repro.paper.methods import METHODS, Published, averaged, checked, label, names, parse
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,7 @@ from frlcore.repro.paper.methods import METHODS, Published, checked, label, name
         ("frl-remargin-0.05+autoattack", "frl-remargin-0.05", "", "autoattack", "FRL(Remargin, 0.05), AutoAttack"),
         ("noise-0.5+certify", "noise-0.5", "", "certify", "Gaussian noise, σ = 0.5, certified"),
         ("weight-3.0:cat", "weight-3.0", "cat", "", "weight × 3 for cat"),
+        ("cfa+average", "cfa", "", "average", "CFA, averaged"),
     ],
 )  # fmt: skip
 def test_what_a_plan_names(text: str, name: str, target: str, check: str, words: str) -> None:
@@ -86,3 +87,9 @@ def test_successors_differ_from_the_control_by_their_policy_and_average_alone() 
         run = plan.run("digits", name)
         assert replace(run.training, average=None, gate=None) == control.training and run.start == control.start
         assert run.test == control.test
+
+
+def test_averaged_weights_are_of_the_same_run() -> None:
+    assert plan.run("digits", "cfa+average") == plan.run("digits", "cfa")
+    assert [averaged(name) for name in ("cfa", "cfa+average", "control", "control-average")] == [False, True] * 2
+    assert len(plan.runs("successors", "digits")) == 5 * (1 + 4 + 6)  # PGD, control and FRL, and six more
