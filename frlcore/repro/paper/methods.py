@@ -157,6 +157,9 @@ def parse(text: str) -> tuple[Method, str, str]:
     name, _, target = base.partition(":")
     if name not in METHODS:
         raise UserError(f"unknown method '{base}'; known: {', '.join(METHODS)}")
+    if check == AVERAGE and not METHODS[name].averaged:
+        keeping = ", ".join(one.name for one in METHODS.values() if one.averaged)
+        raise UserError(f"'{name}' keeps no average; these do: {keeping}")
     return METHODS[name], target, check
 
 

@@ -29,8 +29,7 @@ STATISTICS = ("average", "worst")
 UNEQUAL = 1.2  # from this ratio of the largest class to the smallest on, `tidy` also averages over images
 DRAWS = 10_000  # of a test: its smallest p-value, 2 / DRAWS, must survive a correction for some sixty comparisons
 BROKEN = {"any": "wrong at any point of the attack's path", "last": "wrong at the attack's last point"}
-CHECKPOINTS = {"last": "after the last epoch", "selected": "chosen on validation",
-               "average": "averaged over the training"}
+CHECKPOINTS = {"last": "after the last epoch", "selected": "chosen on validation"}
 PAPER_COLUMN = {("average", "standard"): "Avg. Std.", ("worst", "standard"): "Worst Std.",
                 ("average", "boundary"): "Avg. Bndy.", ("worst", "boundary"): "Worst Bndy.",
                 ("average", "robust"): "Avg. Rob.", ("worst", "robust"): "Worst Rob."}  # fmt: skip
@@ -164,8 +163,6 @@ class Results:
         rows = []
         if averaged(method):
             checkpoint = AVERAGE
-        if not all(checkpoint in record.result["outcomes"] for folds in self.records[method] for record in folds):
-            raise UserError(f"'{method}' keeps no weights {CHECKPOINTS[checkpoint]}; choose another checkpoint")
         for folds in self.records[method]:
             parts = [record.result["outcomes"][checkpoint] for record in folds]
             order = np.argsort(np.concatenate([part["index"] for part in parts]))

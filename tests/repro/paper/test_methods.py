@@ -92,4 +92,6 @@ def test_successors_differ_from_the_control_by_their_policy_and_average_alone() 
 def test_averaged_weights_are_of_the_same_run() -> None:
     assert plan.run("digits", "cfa+average") == plan.run("digits", "cfa")
     assert [averaged(name) for name in ("cfa", "cfa+average", "control", "control-average")] == [False, True] * 2
+    with pytest.raises(UserError, match="'control' keeps no average; these do: control-average, .*cfa"):
+        parse("control+average")
     assert len(plan.runs("successors", "digits")) == 5 * (1 + 4 + 6)  # PGD, control and FRL, and six more
