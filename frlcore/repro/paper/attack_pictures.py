@@ -106,7 +106,8 @@ def _panel(ax: Axes, found: Results, one: Attacked) -> None:
                 continue
             answer, sure = one.answers[column > 0][row], 100 * one.surety[column > 0][row]
             color = BLUE if answer == one.labels[row] else VERMILLION
-            ax.text(left + 0.5, top + 1.06, f"{found.classes[answer]} {sure:.0f}%", color=color, ha="center", va="top")
+            words = f"{found.classes[answer]} ({sure:.0f}%)"
+            ax.text(left + 0.5, top + 1.06, words, color=color, ha="center", va="top")
         ax.text(1.5 + GAP, row * ROW + 1.06, f"× {amplified(found):.3g}", ha="center", va="top", fontsize="small")
         ax.text(-0.08, row * ROW + 0.5, found.classes[one.labels[row]], rotation=90, ha="right", va="center")
     ax.set(xlim=(-0.3, 3 + 2 * GAP + 0.1), ylim=(len(one.labels) * ROW - 0.2, -0.1), title=plan.label(one.method))
