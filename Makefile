@@ -12,10 +12,14 @@ digest = $(shell (pwd -P; cat $(1)) | (sha256sum 2>/dev/null || shasum -a 256) |
 LOCKED := $(VENV)/.locked-$(call digest,requirements.lock)
 READY := $(VENV)/.ready-$(call digest,requirements.lock pyproject.toml)
 
-.PHONY: book test lab setup clean lock anew
+.PHONY: book pdf test lab setup clean lock anew
 
 book: $(READY)
 	@$(VENV)/bin/frl book
+
+# The same and _build/book.pdf, printed by the system's chromium.
+pdf: $(READY)
+	@$(VENV)/bin/frl book --pdf
 
 test: $(READY)
 	@$(VENV)/bin/ruff check .

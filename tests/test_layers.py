@@ -39,7 +39,7 @@ WINGS = {
                    "inequality attack_pictures explorer; statements ablation terminal conclusion audits; verdicts headline; "
                    "verdict_pages successors",
     "repro.own": "report findings images duration model unfinished; fit; audit; commands",
-    "repro.book": "notebook offline light lab reference numbering; inline page; pages",
+    "repro.book": "notebook offline light lab reference numbering pdf; inline page; pages",
 }  # fmt: skip
 FLOORS = {name: floor for floor, line in enumerate(HOUSE.split("\n")) for name in line.split()}
 INSIDE = {

@@ -6,7 +6,7 @@ document.addEventListener("DOMContentLoaded", () => {
   function explore(box, data) {
     const FILTERS = [["edition", "Data"], ["model", "Model"], ["label", "Method"], ["tau", "Tolerance τ"], ["seed", "Seed"]];
     const KINDS = ["robust", "standard", "boundary"], COLORS = ["vermillion", "orange", "blue", "sky", "green", "purple", "grey"];
-    const FAMILY = { frl: "vermillion", ours: "purple", baseline: "orange", control: "green" };
+    const FAMILY = { frl: "vermillion", ours: "purple", baseline: "orange", control: "green", successor: "sky" };
     const unique = values => [...new Set(values)].filter(value => value !== null);
     const percent = ([value, low, high]) => `${value.toFixed(1)}% [${low.toFixed(1)}, ${high.toFixed(1)}]`;
     let sorted = "worst", pressed = null;
@@ -60,7 +60,7 @@ document.addEventListener("DOMContentLoaded", () => {
       }
       for (const row of rows) plot.mark(...at(row), FAMILY[row.family] || "blue", `${row.label}, ${row.edition}, seed ${row.seed}: worst “${row[kind].name}” ${percent(row[kind].worst)}, average ${percent(row[kind].average)}, run ${row.run}`);
       const key = add(scatter, "p", { class: "frl-key" });
-      for (const [color, name] of [["vermillion", "FRL"], ["orange", "Baseline Reweight"], ["green", "control"], ["purple", "our additions"], ["blue", "others"]])
+      for (const [color, name] of [["vermillion", "FRL"], ["orange", "Baseline Reweight"], ["green", "control"], ["sky", "successors of FRL"], ["purple", "our additions"], ["blue", "others"]])
         add(key, "span", { text: `● ${name}`, style: `color: var(--frl-${color})` });
       add(key, "span", { text: "- - Pareto front" });
       const value = row => sorted === "label" ? row.label : row[kind][sorted][0];

@@ -148,6 +148,7 @@ def book(
     seeds: SeedsOption = 1,
     workers: WorkersOption = None,
     smoke: Annotated[bool, typer.Option(help="A tiny digits edition into _build/smoke: does it all work?")] = False,
+    pdf: Annotated[bool, typer.Option(help="Also print the whole book to _build/book.pdf, with a browser.")] = False,
 ) -> None:
     """Train the digits edition, execute the notebooks and build the HTML book.
 
@@ -155,6 +156,7 @@ def book(
     """
     project = checkout("frl book")
     from frlcore.repro.book import pages
+    from frlcore.repro.book.pdf import make as print_book
     from frlcore.repro.paper import headline, records, terminal
 
     begin = time.monotonic()
@@ -171,6 +173,7 @@ def book(
     target = project / "_build" / "smoke" if smoke else project
     with a_home():
         index = pages.build(editions, target, records_fingerprint=records.fingerprint(editions))
+        printed = print_book(index.parent, index.parent.parent / "book.pdf") if pdf else None
     for name in editions:
         found = records.results("table2", name)
         if found.present:
@@ -178,6 +181,8 @@ def book(
     for line in headline.answers(editions):
         out.print(line.replace("**", ""), soft_wrap=True, markup=False)
     out.print(f"The book is ready after {clock(time.monotonic() - begin)}: {index}", soft_wrap=True, markup=False)
+    if printed:
+        out.print(f"All of it on paper: {printed}", soft_wrap=True, markup=False)
 
 
 app.command()(own.fit)
