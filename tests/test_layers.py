@@ -35,9 +35,9 @@ WINGS = {
     "auditing": "probe report kept; result order; run",
     "repro.runs": "task locks; store; pace checks; worker; job; engines; cluster progress",
     "repro.paper": "editions methods printed; plan; trained records coverage device_plan; "
-                   "theirs theory_pages drawing; tables; claims figures stronger smoothed theory_figures outside "
-                   "inequality attack_pictures explorer; statements ablation terminal conclusion audits; "
-                   "verdicts headline; verdict_pages successors",
+                   "remembered theirs theory_pages drawing; tables; "
+                   "claims figures stronger smoothed theory_figures outside inequality attack_pictures explorer; "
+                   "statements ablation terminal conclusion audits; verdicts headline; verdict_pages successors",
     "repro.own": "report findings images duration model unfinished; fit; audit; commands",
     "repro.book": "notebook offline light lab reference numbering pdf; inline page; pages",
 }  # fmt: skip

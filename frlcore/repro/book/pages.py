@@ -33,7 +33,7 @@ from frlcore.repro.book.light import lighten
 from frlcore.repro.book.notebook import check, declared, execute, find, parse_parameters
 from frlcore.repro.book.offline import add_mathjax, check_offline
 from frlcore.repro.book.page import heading, labels, page
-from frlcore.repro.paper import coverage
+from frlcore.repro.paper import coverage, remembered
 from frlcore.repro.paper.editions import edition as edition_of
 from frlcore.repro.places import checkout
 from frlcore.repro.runs.locks import held
@@ -43,7 +43,7 @@ __all__ = ["EDITIONS", "build", "check_offline", "execute", "find", "parse_param
 # edition -> its part of the book
 EDITIONS = {"digits": "digits", "laptop": "laptop", "cifar10": "cifar10", "smoke": "digits"}
 SHORT = {"digits": "digits", "laptop": "CIFAR-10 on two cores", "cifar10": "CIFAR-10"}  # part -> its name in captions
-FRONT = "00_front_page"  # the notebook that is the book's first page
+FRONT = coverage.FRONT
 LINK = re.compile(r"<a href='\.\./([\w-]+/[\w-]+)\.html[^']*'>([^<]*)</a>")
 
 
@@ -128,17 +128,19 @@ def _load(executed: Path, fingerprint: str = "") -> nbformat.NotebookNode | None
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """Kernels started inside use one thread each, so that several share the machine."""
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
+def _for_kernels(bootstraps: Path) -> Iterator[None]:
+    """Kernels started inside use one thread each, so that several share the machine, and share their bootstraps."""
+    wanted = {"OMP_NUM_THREADS": "1", remembered.FOLDER: str(bootstraps.resolve())}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _execute_all(todo: Sequence[Page], folder: Path, *, root: Path, jobs: int, say: Callable[[str], None]) -> None:
@@ -153,7 +155,7 @@ def _execute_all(todo: Sequence[Page], folder: Path, *, root: Path, jobs: int, s
     if len(stale) < len(todo):
         say(f"pages: {len(todo) - len(stale)} of {len(todo)} unchanged")
     pool = ThreadPoolExecutor(max_workers=max(1, jobs))
-    with _one_thread():
+    with _for_kernels(folder.parent / "bootstraps"):
         try:
             futures = {pool.submit(run, item): item for item in stale}
             for count, future in enumerate(as_completed(futures), start=1):
@@ -188,18 +190,6 @@ def _linked(text: str, there: set[str]) -> str:
     return LINK.sub(lambda match: match[0] if match[1] in there else match[2], text)
 
 
-def _ending(item: Page, explained: bool) -> str:
-    """What makes this page again: its notebook with these parameters, and the runs behind it."""
-    if item.notebook.stem in (FRONT, coverage.MISSING):
-        return ""
-    edition = item.parameters.get("edition", "")
-    words = ["frl notebook", item.notebook.stem.partition("_")[0]] + ([f"-p edition {edition}"] if edition else [])
-    lines = [" ".join(words), *(coverage.runs_behind(item.notebook.stem, edition) if edition else [])]
-    more = "; {doc}`/rerun` says more" if explained else ""
-    said = f"The parameters stand at the top of the page and are changed with `-p NAME VALUE`{more}."
-    return "\n".join(["## Rerun this page\n\n```bash", *lines, f"```\n\n{said}"])
-
-
 def _stage(todo: Sequence[Page], executed: Path, source: Path, *, root: Path) -> bool:
     """Lay out prose and pages as one source tree; True when pages came or went since the last time."""
     book = root / "book"
@@ -215,7 +205,7 @@ def _stage(todo: Sequence[Page], executed: Path, source: Path, *, root: Path) ->
         notebook = _load(executed / f"{item.name}.ipynb", item.fingerprint)
         if notebook is None:
             raise UserError(f"page {item.name} was changed or removed while the book was being made: run it again")
-        ending = _ending(item, "rerun.md" in files)
+        ending = coverage.rerun(item.notebook.stem, item.parameters.get("edition", ""), "rerun.md" in files)
         shown = page(notebook, known if item.suffix else (), item.suffix, item.title, ending)
         files[f"{item.file}.ipynb"] = _linked(nbformat.writes(shown), there).encode()
     labelled = [(label, item.suffix) for item in todo for label in labels(item.notebook)]

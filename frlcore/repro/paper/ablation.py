@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from frlcore.classwise import Difference, bootstrap, interval, paired_bootstrap
+from frlcore.classwise import Difference, bootstrap, interval
 from frlcore.errors import UserError
-from frlcore.repro.paper import claims, plan
+from frlcore.repro.paper import claims, plan, remembered
 from frlcore.repro.paper.methods import names
-from frlcore.repro.paper.records import DRAWS, KINDS, Results, results
+from frlcore.repro.paper.records import KINDS, Results, results
 from frlcore.repro.paper.tables import cell
 from frlcore.repro.runs.store import Store
 from frlcore.significance import holm
@@ -146,7 +146,7 @@ def trend(found: Results, target: str) -> pd.DataFrame:
         for kind in KINDS:
             wrong = [found.wrong(m, kind)[:shared, mine] for m in methods.values()]
             slopes = np.tensordot(x / (x**2).sum(), np.stack(wrong).astype(float), 1).round(12)  # (S, n): one an image
-            change = paired_bootstrap(found.labels[mine], slopes, np.zeros_like(slopes), "average", draws=DRAWS)
+            change = remembered.paired(found.labels[mine], slopes, np.zeros_like(slopes), "average")
             rows.append({"group": group, "error": kind, "slope": 100 * change.difference, "low": 100 * change.low,
                          "high": 100 * change.high, "p": change.p})  # fmt: skip
     frame = pd.DataFrame(rows)
@@ -215,4 +215,4 @@ def _change(found: Results, target: str, method: str, kind: str, beyond: float =
     """Method minus control, minus `beyond`, on the images of the class and the seeds that both have."""
     mine, shared = found.labels == _index(found, target), found.seeds(method, "control")
     a, b = (found.wrong(m, kind)[:shared, mine] for m in (method, "control"))
-    return paired_bootstrap(found.labels[mine], a - beyond, b, "average", draws=DRAWS)
+    return remembered.paired(found.labels[mine], a - beyond, b, "average")

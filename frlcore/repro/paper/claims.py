@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from frlcore.classwise import Difference, paired_bootstrap
+from frlcore.classwise import Difference
 from frlcore.errors import UserError
-from frlcore.repro.paper import plan, theirs
+from frlcore.repro.paper import plan, remembered, theirs
 from frlcore.repro.paper.methods import names
-from frlcore.repro.paper.records import DRAWS, KINDS, Results, results
+from frlcore.repro.paper.records import KINDS, Results, results
 from frlcore.repro.paper.tables import cell
 from frlcore.repro.paper.theirs import NAMED
 from frlcore.repro.runs.store import Store
@@ -185,9 +185,9 @@ def _measured(found: Results, claim: Claim | Number, threshold: float, store: St
     if claim.second:
         b = wrong(found, claim.second, claim.error)[:shared].astype(float)
     if not len(sides):
-        return paired_bootstrap(found.labels, a - threshold, b, claim.statistic, draws=DRAWS)
+        return remembered.paired(found.labels, a - threshold, b, claim.statistic)
     weight = len(sides) * sides[found.labels]  # a contrast is the average over classes of weighted errors
-    return paired_bootstrap(found.labels, weight * a - threshold, weight * b, "average", draws=DRAWS)
+    return remembered.paired(found.labels, weight * a - threshold, weight * b, "average")
 
 
 def wrong(found: Results, method: str, error: str) -> np.ndarray:

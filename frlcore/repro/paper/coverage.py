@@ -61,6 +61,7 @@ OPENED_BY: dict[str, dict[str, tuple[str, ...]]] = {
     _A4: {"table7": ("pgd",), "table8": ("pgd",)},
     "12_see_the_attack": {"overview": ("natural",)},
 }
+FRONT = "00_front_page"  # the notebook that is the book's first page
 MISSING = "A6_missing"  # the page of an edition that says what the others wait for
 NAMES = {item.plan: item.name for item in ITEMS if item.plan} | {
     "autoattack": "AutoAttack", "successors": "Successors", "successors-autoattack": "Successors under AutoAttack",
@@ -106,6 +107,17 @@ def runs_behind(page: str, edition: str, store: Store | None = None) -> list[str
         lines.append(f"frl run {name} --edition {edition}" + took * bool(new))
         seen |= new
     return lines
+
+
+def rerun(page: str, edition: str = "", explained: bool = True, store: Store | None = None) -> str:
+    """The end of a page in MyST: its notebook's command, those of the runs behind it, and where more is `explained`."""
+    if page in (FRONT, MISSING):
+        return ""
+    words = ["frl notebook", page.partition("_")[0]] + ([f"-p edition {edition}"] if edition else [])
+    lines = [" ".join(words), *(runs_behind(page, edition, store) if edition else [])]
+    more = "; {doc}`/rerun` says more" if explained else ""
+    said = f"The parameters stand at the top of the page and are changed with `-p NAME VALUE`{more}."
+    return "\n".join(["## Rerun this page\n\n```bash", *lines, f"```\n\n{said}"])
 
 
 def missing(edition: str, store: Store | None = None) -> pd.DataFrame:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from frlcore.classwise import bootstrap, paired_bootstrap
-from frlcore.repro.paper import plan
-from frlcore.repro.paper.records import DRAWS, Results
+from frlcore.classwise import bootstrap
+from frlcore.repro.paper import plan, remembered
+from frlcore.repro.paper.records import Results
 from frlcore.repro.paper.tables import cell
 from frlcore.significance import holm
 
@@ -77,7 +77,7 @@ def differences(base: Results, checks: Results, reference: str) -> pd.DataFrame:
         _, _, ours = broken(base, checks, method)
         seeds = min(len(ours), len(theirs))
         for statistic in ("average", "worst"):
-            changes.append(paired_bootstrap(labels, ours[:seeds], theirs[:seeds], statistic, draws=DRAWS))
+            changes.append(remembered.paired(labels, ours[:seeds], theirs[:seeds], statistic))
             cells.append((plan.label(method), f"{statistic.capitalize()} robust"))
     shown: dict[str, dict[str, str]] = {}
     for (row, column), change, p in zip(cells, changes, holm([change.p for change in changes]), strict=True):

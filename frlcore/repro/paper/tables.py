@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from frlcore.classwise import Difference, bootstrap, paired_bootstrap
-from frlcore.repro.paper import plan, theirs
-from frlcore.repro.paper.records import DRAWS, KINDS, STATISTICS, Results, tidy
+from frlcore.classwise import Difference, bootstrap
+from frlcore.repro.paper import plan, remembered, theirs
+from frlcore.repro.paper.records import KINDS, STATISTICS, Results, tidy
 from frlcore.repro.runs.pace import recorded
 from frlcore.repro.runs.store import default_store
 from frlcore.settings import info
@@ -125,7 +125,7 @@ def lowest(found: Results, statistic: str, kind: str) -> set[str]:
     for method in others:
         shared = found.seeds(method, best)
         a, b = (found.wrong(one, kind)[:shared] for one in (method, best))
-        tests.append(paired_bootstrap(found.labels, a, b, statistic).p)
+        tests.append(remembered.paired(found.labels, a, b, statistic, draws=2000).p)
     equal = {best, *(method for method, p in zip(others, holm(tests), strict=True) if p >= 0.05)}
     return equal if len(equal) < len(methods) else set()
 
@@ -165,7 +165,7 @@ def classwise(found: Results, kind: str) -> pd.DataFrame:
     rows["Diff. (Adv. - Nat.)"] = {}
     for c, name in enumerate(found.classes):
         mine = found.labels == c
-        change = paired_bootstrap(found.labels[mine], wrong[0][:, mine], wrong[1][:, mine], "average")
+        change = remembered.paired(found.labels[mine], wrong[0][:, mine], wrong[1][:, mine], "average", draws=2000)
         difference = printed.pgd[name] - printed.natural[name]
         rows["Diff. (Adv. - Nat.)"][name] = _change(change, difference)
     return pd.DataFrame(rows).T.rename_axis(f"{kind.capitalize()} error")
@@ -189,7 +189,7 @@ def differences(found: Results, reference: str) -> tuple[dict[str, pd.DataFrame]
         shared = found.seeds(method, reference)
         for statistic, kind in COLUMNS:
             a, b = (found.wrong(m, kind)[:shared] for m in (method, reference))
-            change = paired_bootstrap(found.labels, a, b, statistic, draws=DRAWS)
+            change = remembered.paired(found.labels, a, b, statistic)
             printed = theirs.difference(found.edition, method, reference, statistic, kind)
             rows.append({"method": plan.label(method), "statistic": statistic, "error": kind,
                          "difference": 100 * change.difference, "low": 100 * change.low, "high": 100 * change.high,

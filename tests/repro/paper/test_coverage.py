@@ -73,6 +73,18 @@ def test_finished_runs_are_counted(store: Store) -> None:
     assert words.splitlines()[0].startswith("* **Handwritten digits**: 0 of 14 complete, 5 begun, 9 not yet run.")
 
 
+def test_a_page_ends_with_what_makes_it_again(store: Store) -> None:
+    run = plan.run("digits", "pgd", 0)
+    store.finish(run.key, {"description": run.description, "outcomes": {}, "history": []}, {"seconds": 1800.0}, {})
+    lines = coverage.rerun("02_preliminary_studies", "digits", store=store).splitlines()
+    assert lines[:4] == ["## Rerun this page", "", "```bash", "frl notebook 02 -p edition digits"]
+    assert lines[4] == "frl run figure1 --edition digits  # 0.5 h of one process"
+    assert lines[5] == "frl run table1 --edition digits"  # its run is counted above
+    assert "autoattack" in coverage.rerun("05_experiments", "digits", store=store)
+    assert coverage.rerun("03_theoretical_analysis", explained=False).count("\n") == 6
+    assert coverage.rerun(coverage.FRONT) == coverage.rerun(coverage.MISSING, "laptop") == ""
+
+
 def finish(store: Store, edition: str, *methods: str) -> None:
     for method in methods:
         run = plan.run(edition, method)

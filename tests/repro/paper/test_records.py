@@ -158,7 +158,7 @@ def test_differences_are_paired_and_signed(found: records.Results) -> None:
 
 def test_a_clear_difference_survives_the_correction_for_a_full_table() -> None:
     comparisons = (len(names("frl", "ours")) + 1) * len(tables.COLUMNS)
-    assert comparisons * 2 / tables.DRAWS < 0.05
+    assert comparisons * 2 / records.DRAWS < 0.05
 
 
 def test_verdicts(found: records.Results) -> None:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from scipy.stats import norm
 
 from frlcore.classwise import interval
-from frlcore.repro.paper import plan, records
+from frlcore.repro.paper import claims, plan, records
 from frlcore.repro.paper import smoothed as appendix
 from frlcore.repro.paper.methods import names
 from frlcore.repro.runs.store import Store, pack
@@ -109,6 +109,7 @@ def test_the_disparity_is_judged_on_the_same_images(both: tuple[records.Results,
     assert judged.difference.tolist() == pytest.approx([gap, 0, gap, 0])
     assert judged.verdict[0] == judged.verdict[2] == "holds"
     assert "certified robust error at 0.5" in judged.claim[1]
+    assert len(claims.shown({"Difference of gaps": judged})) == 4  # as the page shows it
     ranks = appendix.ranks(*both, radius=0.0)
     assert ranks["Rank correlation"].tolist() == pytest.approx([1, 1])
 

@@ -1,0 +1,48 @@
+"""Paired bootstraps that are made once: several pages ask for the same ones, and a new sentence changes none of them.
+
+What is compared, and the code that compares it, name the file of the result, so that it cannot be out of date. Only
+where the environment variable FRL_BOOTSTRAPS names a folder, as it does while a book is built.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from frlcore import classwise
+from frlcore.classwise import Difference, paired_bootstrap
+from frlcore.repro.paper.records import DRAWS
+
+FOLDER = "FRL_BOOTSTRAPS"
+_CODE = Path(classwise.__file__)
+
+
+def paired(labels: np.ndarray, a: np.ndarray, b: np.ndarray, statistic: str, draws: int = DRAWS) -> Difference:
+    """`classwise.paired_bootstrap`, from its file where that is there; a damaged or unwritable file costs only time."""
+    folder = os.environ.get(FOLDER)
+    if not folder:
+        return paired_bootstrap(labels, a, b, statistic, draws=draws)
+    path = Path(folder) / f"{_key(labels, a, b, statistic, draws)}.json"
+    try:
+        return Difference(*map(float, json.loads(path.read_text(encoding="utf-8"))))
+    except (OSError, ValueError, TypeError):
+        made = paired_bootstrap(labels, a, b, statistic, draws=draws)
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{os.getpid()}")
+        part.write_text(json.dumps(list(made)), encoding="utf-8")
+        os.replace(part, path)
+    return made
+
+
+def _key(labels: np.ndarray, a: np.ndarray, b: np.ndarray, statistic: str, draws: int) -> str:
+    total = hashlib.sha256(_CODE.read_bytes())
+    total.update(f"{statistic} {draws}".encode())
+    for values in (labels, a, b):
+        total.update(f"{values.dtype} {values.shape}".encode() + np.ascontiguousarray(values).tobytes())
+    return total.hexdigest()
