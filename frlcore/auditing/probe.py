@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from frlcore.answers import Model, ask, eval_mode
-from frlcore.classwise import paired_bootstrap
 from frlcore.errors import UserError
+from frlcore.significance import mcnemar
 
 NORMALISED = (  # mean and standard deviation of each channel in training scripts: ImageNet's, CIFAR-10's, one for all
     ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -18,6 +19,9 @@ NORMALISED = (  # mean and standard deviation of each channel in training script
     ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
 )
 CLEAR = 0.1  # so much more accuracy with normalised input is no accident
+SURE = 1e-3  # p-value of the difference, so that a few images refuse no model
+OTHERWISE = 0.4  # nor is so much more with the classes in another order
+TWICE = 50  # images that the model is asked about a second time
 
 
 def names_of(answered: int, classes: Sequence[str] | None) -> tuple[str, ...]:
@@ -37,7 +41,14 @@ def examine(model: Model, x: Tensor, labels: Tensor, names: Sequence[str]) -> tu
     notes = []
     if isinstance(model, nn.Module) and any(m.training for m in model.modules()):
         notes.append("The model was in train mode; it is audited in eval mode.")
-    taken = ask(model, x).argmax(1).cpu()
+    before = x.clone()
+    answers = ask(model, x)
+    if not torch.equal(x, before):
+        raise UserError("the model changes the images it is given; let it work on a copy (x - mean, not x -= mean)")
+    if not torch.allclose(ask(model, x[:TWICE]), answers[:TWICE], rtol=1e-3, atol=1e-3):
+        notes.append("The model answers differently when it is asked twice: its errors are one draw of many.")
+    taken = answers.argmax(1).cpu()
+    notes += _order(taken, labels, names)
     with eval_mode(model):
         _gradient(model, x[:1])
         if x.shape[1] == 3:
@@ -45,6 +56,19 @@ def examine(model: Model, x: Tensor, labels: Tensor, names: Sequence[str]) -> tu
     if len(taken.unique()) == 1:
         notes.append(f"The model answers “{names[int(taken[0])]}” to each of {len(x)} images of all classes.")
     return taken, notes
+
+
+def _order(taken: Tensor, labels: Tensor, names: Sequence[str]) -> list[str]:
+    """A warning where the model is far more often right with its outputs in another order: classes sorted otherwise."""
+    confusion = np.zeros((len(names), len(names)), dtype=np.int64)
+    np.add.at(confusion, (labels.numpy(), taken.numpy()), 1)
+    rows, columns = linear_sum_assignment(confusion, maximize=True)
+    right, other = confusion.trace() / len(labels), confusion[rows, columns].sum() / len(labels)
+    if other - right < OTHERWISE:
+        return []
+    order = ", ".join(names[int(row)] for row in np.argsort(columns)[:20])
+    return [f"The model is right on {100 * right:.0f}% of {len(labels)} images, and with its outputs in another order "
+            f"({order}) on {100 * other:.0f}%: are these its classes?"]  # fmt: skip
 
 
 def _gradient(model: Model, x: Tensor) -> None:
@@ -66,7 +90,9 @@ def _input(model: Model, x: Tensor, labels: np.ndarray, missed: np.ndarray) -> N
         centre, width = (x.new_tensor(values).view(1, 3, 1, 1) for values in (mean, deviation))
         with torch.no_grad():
             other = (model((x - centre) / width).argmax(1).cpu().numpy()) != labels
-        if paired_bootstrap(labels, missed, other, "average", draws=500).low > CLEAR:
+        constant = np.bincount(labels).max() / len(labels)  # right for answering the same to all
+        better = min(missed.mean(), 1 - constant) - other.mean()
+        if better > CLEAR and mcnemar(missed, other) < SURE:
             raise UserError(
                 f"the model is right on {100 * (1 - missed.mean()):.0f}% of {len(x)} images and on "
                 f"{100 * (1 - other.mean()):.0f}% of them normalised (mean {mean}, deviation {deviation}): put that "

@@ -99,7 +99,11 @@ def audit(
     split, scale = _split(images, labels)
     where = pick_device(device)
     if isinstance(model, nn.Module):
-        model.to(where)
+        try:
+            model.to(where)
+        except Exception as error:  # weights without data, or more than the device holds
+            what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            raise UserError(f"the model cannot be moved to {where}: {what}") from error
     at = torch.linspace(0, len(split) - 1, min(ASKED, len(split))).long()  # of all classes, should they be in order
     some = to_float(split.images[at].to(where), scale)
     names = names_of(check_model(model, some), classes)
@@ -132,13 +136,15 @@ def audit(
         done = kept.done
         split = Split(*(t[torch.from_numpy(done)] for t in vars(split).values()))
         found = Outcomes(*(part[done].astype(np.int64) for part in (truth, kept.clean, kept.adversarial)))
-        examples = _examples(model, split, scale, found, how, where)
+        with _noted({}):  # said of all images already
+            examples = _examples(model, split, scale, found, how, where)
     words = f"PGD-{steps}" if attack == "pgd" else "standard AutoAttack"
     if attack == "autoattack" and queries != STANDARD:
         words = f"AutoAttack, {queries} queries instead of {STANDARD}"
     if attack == "autoattack" and len(names) in FEW:
         notes.append(FEW[len(names)])
-    notes += [f"{said[0].upper()}{said[1:]} (in {many} batches of images)." for said, many in kept.heard.items()]
+    for said, many in kept.heard.items():
+        notes.append(f"{said[0].upper()}{said[1:]}" + f" (so or alike in {many} batches of images)" * (many > 1) + ".")
     if precision is not None:
         notes.append(order.sentence(truth, precision, done))
     return Audit(names, found, eps, norm, words, kept.seconds, _digest(split), tuple(notes), examples,

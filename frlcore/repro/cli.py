@@ -274,13 +274,13 @@ def seconds(text: str) -> float:
 
 def main() -> None:
     """Run the command; a UserError becomes one line on stderr and exit status 2, Ctrl-C one line and 130."""
-    trains = len(sys.argv) > 1 and sys.argv[1] in ("run", "book", "fit")
-    again = "run the same command again to go on from the last whole epoch"
+    part = {"run": "epoch", "book": "epoch", "fit": "epoch", "audit": "batch of images"}.get("".join(sys.argv[1:2]))
+    again = f"run the same command again to go on from the last whole {part}"
     try:
         with watched_output():
             app()
     except OutputError as error:
-        complain(f"frl: {error}; {again}" if trains else f"frl: {error}")
+        complain(f"frl: {error}; {again}" if part else f"frl: {error}")
         sys.exit(2)
     except UserError as error:
         complain(f"frl: {error}")
@@ -288,5 +288,5 @@ def main() -> None:
     except (KeyboardInterrupt, SystemExit) as end:  # Typer turns the first into the second, with status 130
         if isinstance(end, SystemExit) and end.code != 130:
             raise
-        complain(f"frl: stopped; {again}" if trains else "frl: stopped")
+        complain(f"frl: stopped; {again}" if part else "frl: stopped")
         os._exit(130)  # a plain exit would wait for the threads that execute notebooks

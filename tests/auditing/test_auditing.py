@@ -177,8 +177,10 @@ def fails(logits: Tensor) -> Tensor:
         ({"model": Lazy(lambda z: z.repeat(1, 5))}, "has 10 outputs and the data 2 classes: dark <d>, bright"),
         ({"model": Lazy(lambda z: z / 0)}, "not finite"),
         ({"model": Lazy(lambda z: z.detach())}, "no gradient"),
+        ({"model": lambda x: Brightness()(x.sub_(0.1))}, "changes the images it is given"),
         ({"model": Lazy(fails)}, "does not take images of shape .*KeyError: 'no such layer"),
         ({"model": nn.Sequential(nn.Flatten(), nn.Linear(9, 2))}, "does not take images of shape"),
+        ({"model": Brightness().to("meta")}, "cannot be moved to cpu: NotImplementedError"),
         ({"labels": [0] * 6}, "class 'bright' has no image"),
         ({"labels": [0, 0, 0, 1, 1, 2]}, "labels must be between 0 and 1, got 0 to 2"),
         ({"labels": [0.0, 0, 0, 1, 1, 1]}, "whole numbers"),
@@ -215,3 +217,17 @@ def test_a_model_that_wants_normalised_input_is_refused_and_a_sound_one_is_not()
     found = audited(Brightness(0.5).eval(), **shared)
     assert found.classes == ("0", "1") and found.notes == () and found.errors.standard.tolist() == [0, 0]
     assert "to each of 120 images" in audited(Brightness(2.0).eval(), **shared).notes[0]
+
+
+def test_answers_that_differ_and_classes_in_another_order_are_told() -> None:
+    random = torch.Generator().manual_seed(0)
+    noisy = audited(Lazy(lambda z: z + torch.randn(z.shape, generator=random)).eval())
+    assert any("differently when it is asked twice" in note for note in noisy.notes)
+    swapped = audited(Lazy(lambda z: z.flip(1)).eval())
+    assert any("right on 0% of 6 images, and with its outputs in another order (bright, dark <d>) on 100%" in note
+               for note in swapped.notes)  # fmt: skip
+    assert audited(Brightness().eval()).notes == ()
+    bright = torch.cat([torch.linspace(0.6, 0.98, 60), torch.linspace(0.02, 0.4, 60)])
+    images, labels = bright.view(-1, 1, 1, 1).expand(120, 3, 4, 4).clone(), torch.arange(120) // 60
+    told = frlcore.audit(Brightness().eval(), images, labels, eps=0.01, device="cpu").notes
+    assert "in another order" in told[0]  # and not taken for a model that wants normalised input

@@ -51,6 +51,7 @@ BATCH = {"pgd": 100, "autoattack": 20}  # images between two signs of progress; 
 BATCH_GPU = 500
 KEPT = ("this.json", "other.json")  # what is done of each model
 SIZE = 32  # pixels a side of a folder's images, for a model that does not know its own
+CUT = f"The images are cut to {SIZE} x {SIZE} pixels; --size chooses another size."
 MAY_KNOW = "All images of the folder were taken; if the model was trained on some of them, its errors are too low."
 
 
@@ -166,7 +167,8 @@ def _images(job: Job, given: dict[str, Given]) -> tuple[torch.Tensor, torch.Tens
         taken = test or range(len(listing.files))
         pixels = decode([listing.files[i] for i in taken], next(iter(sizes), SIZE), root=listing.root)
         images, labels = torch.from_numpy(pixels), torch.tensor([listing.labels[i] for i in taken])
-        notes = [*listing.notes, f"Only the {len(test)} images of its test folder were taken." if test else MAY_KNOW]
+        taken_of = f"Only the {len(test)} images of its test folder were taken." if test else MAY_KNOW
+        notes = [*listing.notes, *([] if sizes else [CUT]), taken_of]
     return images, torch.tensor([order.index(name) for name in classes])[labels], order, notes
 
 

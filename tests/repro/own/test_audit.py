@@ -242,7 +242,9 @@ def test_an_interrupted_audit_goes_on_and_another_is_refused(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(own._Bar, "see", stop)
-    assert frl("mine.py:good", "--data", "images").status == 130
+    monkeypatch.setattr(cli.os, "_exit", sys.exit)
+    stopped = frl("mine.py:good", "--data", "images")
+    assert stopped.status == 130 and "go on from the last whole batch of images" in stopped.err
     assert [path.name for path in (tmp_path / "result").iterdir()] == [".state"]
     other = frl("mine.py:good", "--data", "images", "--eps", "4/255")
     assert other.status == 2 and "unfinished work with --eps 8/255" in other.err
