@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 import time
 from functools import partial
@@ -233,7 +234,7 @@ def train(
 ) -> None:
     """Carry out what is missing of `runs` and say how it goes."""
     from frlcore.repro.runs.cluster import run_cluster
-    from frlcore.repro.runs.engines import places, run_local, unfinished
+    from frlcore.repro.runs.engines import places, run_local, unfinished, usual
     from frlcore.repro.runs.pace import recorded
 
     if engine not in ("local", "ray"):
@@ -247,7 +248,8 @@ def train(
         return
     deadline = None if time_limit is None else time.time() + seconds(time_limit)
     out.print(f"{len(runs) - len(todo)} of {len(runs)} runs are in the store, {len(todo)} to go.")
-    side = (workers or 1) if engine == "ray" else len(places(device, workers))  # Ray says later how many it takes
+    where = usual(todo, device)
+    side = (workers or 1) if engine == "ray" else len(places(where, workers))  # Ray says later how many it takes
     if pace := recorded([one for one in runs if isinstance(one, Run)], store):
         whole = clock(sum(one.cost for one in todo) * pace.seconds / min(side, len(todo)))
         out.print(f"About {whole} if each goes as the newest record of its network ({pace.device}).", soft_wrap=True)
@@ -273,7 +275,8 @@ def seconds(text: str) -> float:
 
 
 def main() -> None:
-    """Run the command; a UserError becomes one line on stderr and exit status 2, Ctrl-C one line and 130."""
+    """Run the command; a UserError becomes one line on stderr and exit status 2, Ctrl-C or SIGTERM one and 130."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     part = {"run": "epoch", "book": "epoch", "fit": "epoch", "audit": "batch of images"}.get("".join(sys.argv[1:2]))
     again = f"run the same command again to go on from the last whole {part}"
     try:

@@ -26,7 +26,7 @@ from typing import Any
 
 import frlcore
 from frlcore.errors import UserError
-from frlcore.repro.runs.engines import PER_GPU, unfinished
+from frlcore.repro.runs.engines import PER_GPU, unfinished, usual
 from frlcore.repro.runs.job import Ended, Job, Message, Progress, Side, summary, work
 from frlcore.repro.runs.store import Store
 from frlcore.repro.runs.task import Task
@@ -63,7 +63,7 @@ def run_cluster(
     todo = unfinished(runs, store)
     order = sorted(todo, key=lambda run: -run.cost) if deadline is None else todo
     with _connected(ray, address, (workers or processors()) * threads, threads), _beacon(store) as beacon:
-        need = _need(ray.cluster_resources(), device, threads)
+        need = _need(ray.cluster_resources(), usual(todo, device), threads)
         site = Site(beacon, _code(), _mailbox(ray))
         refs = _submit(ray, order, store, site, need, threads, deadline)
         ended = _follow(ray, site.mailbox, {refs[run.key]: run for run in todo}, need, on_progress)

@@ -20,12 +20,16 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 
 from frlcore.errors import UserError
-from frlcore.repro.runs.job import Ended, Job, Message, Progress, summary, work
+from frlcore.repro.runs import needs
+from frlcore.repro.runs.job import Ended, Job, Message, Progress, log, summary, work
 from frlcore.repro.runs.store import Store
-from frlcore.repro.runs.task import Task
+from frlcore.repro.runs.task import Run, Task
 from frlcore.repro.surroundings import processors, socket_folder
+from frlcore.settings import info
 
 PER_GPU = 2  # so that one run works while the other validates, saves or starts; an assumption, not measured yet
+SMALL = 8  # pixels a side of the digits
+LOOK = 2.0  # seconds after which a run that another process had in hand is looked at again
 RUN_BYTES = 8 * 2**30  # of the GPU's memory that a run of PreActResNet-18 at batch 128 may need
 
 
@@ -52,31 +56,41 @@ def run_local(
     With a deadline runs start in the order given, else the long ones first, so that all workers finish together. Every
     run computes with `threads` CPU threads: several are worth it when there are fewer runs than cores. After `deadline`
     (seconds since the epoch, as `time.time()`) no run starts, and those under way stop at the end of their epoch. A run
-    that fails does not stop the others; at the end a UserError says what failed.
+    that fails does not stop the others; at the end a UserError says what failed. While another process has a run in
+    hand, the next ones are made. Memory and disk are looked at first (`needs.check`).
     """
     if threads < 1:
         raise UserError(f"threads must be at least 1, got {threads}")
-    free = places(device, workers)
     todo = unfinished(runs, store)
+    free = places(usual(todo, device), workers)
+    needs.check(todo, store, len(free), free[0])
     waiting = sorted(todo, key=lambda run: -run.cost) if deadline is None else list(todo)
     context = _context()
     active: dict[Connection, _Worker] = {}
     failures: dict[str, str] = {}
+    resting: dict[str, float] = {}  # until when a run is left to the other process that has it in hand
     try:
         while waiting or active:
             late = deadline is not None and time.time() > deadline
-            ready = [] if late else [run for run in waiting if not run.start or store.trained(run.start.key)]
+            ready = [] if late else [
+                run for run in waiting
+                if (not run.start or store.trained(run.start.key)) and time.monotonic() > resting.get(run.key, 0.0)
+            ]  # fmt: skip
             for run in ready[: len(free)]:
                 waiting.remove(run)
                 worker = _start(context, run, store, threads, free.pop(0), deadline)
                 active[worker.pipe] = worker
-            if not active:
+            others = [run for run in waiting if run.key in resting]
+            if not active and (late or not others):
                 break  # late, or what is waiting needs a run that failed
-            for pipe in wait(list(active)):
+            for pipe in wait(list(active), LOOK if others else None):
                 worker = active[pipe]  # type: ignore[index]
-                _listen(active, pipe, failures, on_progress)  # type: ignore[arg-type]
+                busy = _listen(active, pipe, store, failures, on_progress)  # type: ignore[arg-type]
                 if pipe not in active:
                     free.append(worker.device)
+                if busy:
+                    waiting.append(worker.run)
+                    resting[worker.run.key] = time.monotonic() + LOOK
     finally:
         for worker in active.values():
             worker.process.terminate()
@@ -90,6 +104,12 @@ def unfinished(runs: Sequence[Task], store: Store) -> list[Task]:
     done = {run.key for run in runs if store.done(run.key)}
     starts = {run.start.key for run in runs if run.start and run.key not in done}
     return [run for run in runs if run.key not in done or (run.key in starts and not store.trained(run.key))]
+
+
+def usual(runs: Sequence[Task], device: str) -> str:
+    """The device for these runs: "auto" is the CPU when their images are small, since a GPU would mostly wait."""
+    trained = [run if isinstance(run, Run) else run.start for run in runs]
+    return "cpu" if device == "auto" and all(info(run.dataset).shape[-1] <= SMALL for run in trained) else device
 
 
 def places(device: str, workers: int | None = None) -> list[str]:
@@ -140,7 +160,7 @@ def _start(
     deadline: float | None,
 ) -> _Worker:
     ours, theirs = context.Pipe(duplex=False)
-    job = Job(run, store.root, store.published, threads, device, deadline)
+    job = Job(run, store.root, store.published, threads, device, deadline, patient=False)
     process = context.Process(target=_work, args=(theirs, job), daemon=True)
     process.start()
     theirs.close()
@@ -150,25 +170,29 @@ def _start(
 def _listen(
     active: dict[Connection, _Worker],
     pipe: Connection,
+    store: Store,
     failures: dict[str, str],
     on_progress: Callable[[Message], None],
-) -> None:
+) -> bool:
+    """Take in a message of a worker; True when it found its run in the hands of another process."""
     worker = active[pipe]
     try:
         message = pipe.recv()
     except EOFError:
         worker.process.join()
         code = worker.process.exitcode
-        message = Ended("failed", f"a worker process ended with exit code {code}; run again to go on")
+        why = f"a worker process ended with exit code {code}; run again to go on"
+        message = Ended("failed", f"{why} (log: {log(worker.run, store)})")
     if not isinstance(message, Ended):
         on_progress(message)
-        return
+        return False
     del active[pipe]
     pipe.close()
     if message.how == "failed":
         failures[worker.run.key] = message.why
     elif message.how == "done":
         on_progress(Progress(worker.run, worker.run.steps, done=True))
+    return message.how == "busy"
 
 
 def _work(pipe: Connection, job: Job) -> None:

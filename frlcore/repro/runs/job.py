@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,39 +54,91 @@ class Job:
     threads: int
     device: str
     deadline: float | None  # seconds since the epoch, as `time.time()`
+    patient: bool = True  # a run that another process has in hand is waited for
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a job ended: "done"; "left" at the deadline, or since what it starts from is missing; "failed", and why."""
+    """How a job ended: "done"; "failed", and why; "busy" when another process has the run in hand; "left" undone.
+
+    A run is left at the deadline, and when what it starts from is not done.
+    """
 
     how: str
     why: str = ""
 
 
 def work(job: Job, tell: Callable[[Message], object]) -> Ended:
-    """Carry the run out in this process and tell how it gets on; what goes wrong is told in `Ended`, never raised."""
+    """Carry the run out in this process and tell how it gets on; what goes wrong is told in `Ended`, never raised.
+
+    Whatever is printed meanwhile goes to the run's log.
+    """
+    path = log(job.run, Store(job.root))
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(_logged(path))
+        except OSError:  # the store cannot be written, which the run will say
+            return _work(job, tell)
+        ended = _work(job, tell)
+        if ended.how != "busy":
+            _note(job, f"{ended.how} {ended.why}".rstrip())
+    return Ended("failed", f"{ended.why} (log: {path})") if ended.how == "failed" else ended
+
+
+def _work(job: Job, tell: Callable[[Message], object]) -> Ended:
     import torch
 
-    from frlcore.repro.runs.worker import carry_out
+    from frlcore.repro.runs.worker import InHand, carry_out
 
     torch.set_num_threads(job.threads)
 
     def after_step(step: int) -> bool:
+        _note(job, f"step {step} of {job.run.steps}")
         tell(Progress(job.run, step))
         return job.deadline is not None and time.time() > job.deadline
 
     try:
         finished = carry_out(
             job.run, Store(job.root, job.published), device=job.device, after_step=after_step, deadline=job.deadline,
-            on_pace=lambda seconds: tell(Measured(job.run, seconds)),
+            on_pace=lambda seconds: tell(Measured(job.run, seconds)), patient=job.patient,
         )  # fmt: skip
+    except InHand:
+        return Ended("busy")
     except UserError as error:
         return Ended("failed", str(error))
     except Exception:  # the traceback is for whoever mends it; the engine goes on with the other runs
         traceback.print_exc(file=sys.stderr)
-        return Ended("failed", f"run {job.run.key[:12]} failed unexpectedly; its traceback is above")
+        return Ended("failed", f"run {job.run.key[:12]} failed unexpectedly; its traceback is in the log")
     return Ended("done" if finished else "left")
+
+
+@contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    """Send what this process prints, from C code too, to the end of a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    usual = [os.dup(number) for number in (1, 2)]
+    try:
+        for number in (1, 2):
+            os.dup2(log, number)
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, before in zip((1, 2), usual, strict=True):
+            os.dup2(before, number)
+            os.close(before)
+        os.close(log)
+
+
+def _note(job: Job, text: str) -> None:
+    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    print(f"{when} {platform.node()}, process {os.getpid()}, {job.device}: {text}", flush=True)
+
+
+def log(run: Task, store: Store) -> Path:
+    """Where a run's log stands."""
+    return store.folder(run.key) / "run.log"
 
 
 def summary(failures: dict[str, str]) -> UserError:

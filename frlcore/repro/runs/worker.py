@@ -33,6 +33,10 @@ from frlcore.training import generator_for, train
 SAVE_EVERY = {"cpu": 0.0, "cuda": 60.0}
 
 
+class InHand(Exception):
+    """Another process has the run in hand."""
+
+
 def carry_out(
     run: Task,
     store: Store,
@@ -41,16 +45,20 @@ def carry_out(
     after_step: Callable[[int], bool] = lambda step: False,
     deadline: float | None = None,
     on_pace: Callable[[float], object] = lambda seconds: None,
+    patient: bool = True,
 ) -> bool:
     """Train, test and store `run`, going on from its last checkpoint; False if `after_step` stopped it.
 
     A step is an epoch of a run, a hundredth of a check. Test predictions are made once, at the end, for the last and
     the validation-selected weights, in float32. A run that another process has in hand is waited for, until `deadline`
-    (`time.time()`) if there is one. There is a checkpoint after every epoch, on a GPU at most once a minute, and where
-    `after_step` stops the run. On a CPU `on_pace` is told how fast the first batches went (`pace.FirstBatches`).
+    (`time.time()`) if there is one; when not `patient` it raises InHand at once. There is a checkpoint after every
+    epoch, on a GPU at most once a minute, and where `after_step` stops the run. On a CPU `on_pace` is told how fast the
+    first batches went (`pace.FirstBatches`).
     """
     where = pick_device(device)
-    with store.lock(run.key, deadline) as held:
+    with store.lock(run.key, deadline if patient else 0.0) as held:
+        if not held and not patient:
+            raise InHand(run.key)
         if not held:
             return False
         if store.done(run.key) and (isinstance(run, Check) or store.trained(run.key)):

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +160,46 @@ def test_a_worker_that_is_killed_is_reported_and_its_run_goes_on_later(store: St
     assert "exit code -9" in said and "run again" in said
     state = store.load_state(run.key)
     assert state is not None and state.epoch >= 2
+
+
+def test_each_run_has_a_log_that_its_failure_names(store: Store, tiny_run: Make) -> None:
+    good, bad = tiny_run(training={"epochs": 2}), tiny_run(training={"lr": 1e30})
+    said = failure(lambda: run_local([good, bad], store, workers=1, device="cpu"))
+    log = store.folder(bad.key) / "run.log"
+    assert f"(log: {log})" in said and "failed" in log.read_text()
+    lines = (store.folder(good.key) / "run.log").read_text().splitlines()
+    assert [line.rpartition(": ")[2] for line in lines] == ["step 1 of 2", "step 2 of 2", "done"]
+
+
+def test_an_unexpected_failure_leaves_its_traceback_in_the_log(store: Store, tiny_run: Make) -> None:
+    run = tiny_run(training={"epochs": 2})
+    state = store.folder(run.key) / "result.json"
+    state.mkdir(parents=True)  # where the result should be written
+    said = failure(lambda: run_local([run], store, workers=1, device="cpu"))
+    log = store.folder(run.key) / "run.log"
+    assert str(log) in said and str(state) in log.read_text()
+
+
+def test_a_run_in_other_hands_is_passed_over_and_taken_up_when_it_is_free(store: Store, tiny_run: Make) -> None:
+    """One worker, and the first run in its order locked: the second is made, then the first."""
+    held, free = tiny_run(training={"epochs": 2}), tiny_run(seed=1)
+    done: list[int] = []
+    with ExitStack() as stack:
+        stack.enter_context(store.lock(held.key))
+
+        def see(message: Progress) -> None:
+            if message.done:
+                done.append(message.run.seed)
+                stack.close()  # the other process lets go
+
+        assert run_local([held, free], store, workers=1, device="cpu", on_progress=see) == 0
+    assert done == [1, 0]
+
+
+def test_at_the_deadline_runs_in_other_hands_are_left(store: Store, tiny_run: Make) -> None:
+    run = tiny_run()
+    with store.lock(run.key):
+        assert run_local([run], store, workers=1, device="cpu", deadline=time.time() + 3) == 1
 
 
 @pytest.mark.parametrize("workers", [0, -1])
@@ -360,17 +400,21 @@ def test_no_worker_outlives_a_killed_engine_to_the_end_of_its_epoch(store: Store
 
 
 @needs_proc
-@pytest.mark.parametrize("moment", ["while torch is imported", "while training"])
+@pytest.mark.parametrize("moment", ["while torch is imported", "while training", "at the end of a batch job"])
 def test_control_c_says_one_line(store: Store, moment: str) -> None:
+    """And so does the SIGTERM with which a batch system ends a job."""
     with frl(store, *SLOW) as process:
         assert process.stdout is not None
         assert "4 to go" in process.stdout.readline()
-        if moment == "while training":
+        if moment != "while torch is imported":
             assert until(lambda: len(list(store.root.glob("*/lock"))) == 2, 60)
         else:
             assert until(lambda: len(members(process.pid)) > 2, 60)  # the engine, a tracker, and the server of workers
             time.sleep(0.3)
-        os.killpg(process.pid, signal.SIGINT)
+        if moment == "at the end of a batch job":
+            process.terminate()
+        else:
+            os.killpg(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=90)  # the server of workers imports torch to the end
         assert process.returncode == 130
         assert err.splitlines() == ["frl: stopped; run the same command again to go on from the last whole epoch"]

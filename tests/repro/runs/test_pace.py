@@ -140,6 +140,9 @@ def test_runs_side_by_side_on_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     assert engines.places("cuda", 5) == ["cuda:0", "cuda:1"] * 2 + ["cuda:0"]
     rooms["cuda:1"] = 4  # one run is tried in any case
     assert engines.places("cuda:1") == ["cuda:1"]
+    digits, cifar = plan.run("digits", "pgd"), plan.run("laptop", "pgd")
+    assert engines.usual([digits], "auto") == "cpu" and engines.usual([digits], "cuda") == "cuda"
+    assert engines.usual([digits, cifar], "auto") == "auto"
     assert set(engines.places("cpu")) == {"cpu"} and engines.places("cpu", 3) == ["cpu"] * 3
 
 
