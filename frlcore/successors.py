@@ -8,8 +8,10 @@ the docstring says so. C classes, `K` in these papers; a class's robust accuracy
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.optimize import brentq
@@ -17,6 +19,7 @@ from scipy.optimize import brentq
 from frlcore.classwise import ClassErrors
 from frlcore.errors import UserError
 from frlcore.seam import ClassSettings, Seen, positive
+from frlcore.settings import Training
 
 LEAST = 0.1  # of DAFA's weights: a radius has to be positive
 
@@ -203,3 +206,42 @@ def worst_distribution(gain: np.ndarray, divergence: float) -> np.ndarray:
     distance = below / span + np.exp(brentq(excess, -200.0, 200.0))
     p = 1 / distance
     return p / p.sum()
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a paper sets by the epoch, and for how many `epochs`; one rule takes it to a schedule of another length.
+
+    What begins at an epoch begins after the same share of the schedule (`starts`); what is added up every epoch comes
+    to the same sum (`rates`); a weight average remembers the same share (`MEMORY`). All else is as published.
+    """
+
+    epochs: int
+    starts: Mapping[str, int] = field(default_factory=dict)
+    rates: Mapping[str, float] = field(default_factory=dict)
+
+    def at(self, epochs: int) -> dict[str, Any]:
+        """The policy's settings for a schedule of so many epochs."""
+        share = epochs / self.epochs
+        starts = {name: max(1, round(share * start)) for name, start in self.starts.items()}
+        return starts | {name: round(rate / share, 6) for name, rate in self.rates.items()}
+
+
+PUBLISHED = {
+    "cfa": Published(200, starts={"start": 10}),
+    "dafa": Published(110, starts={"warm_up": 70}),
+    "wat": Published(100, rates={"eta": 0.1}),
+    "faal": Published(2),
+}
+MEMORY = -1 / math.log(0.85) / 200  # of a weight average, as a share: CFA's decay is 0.85 an epoch, over 200 epochs
+
+
+def scaled(policy: str, training: Training) -> dict[str, Any]:
+    """What a successor is set to in a training: as published, by the rule of `Published`, and the training's beta.
+
+    Nothing for any other policy.
+    """
+    if policy not in PUBLISHED:
+        return {}
+    beta = {"beta": training.beta} if policy in ("cfa", "wat") else {}
+    return PUBLISHED[policy].at(training.epochs) | beta

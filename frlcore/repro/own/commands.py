@@ -19,12 +19,13 @@ out = Console(highlight=False)
 def fit(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder with one directory of images per class.")],
     eps: Annotated[str, typer.Option(help="l-inf radius in units of the pixel range, as 8/255 or 0.03.")] = "8/255",
-    tau: Annotated[float, typer.Option(help="How far a class may lie above the average before it is helped.")] = 0.05,
+    method: Annotated[str, typer.Option(help="frl, or one of its successors: cfa, dafa, wat, faal.")] = "frl",
+    tau: Annotated[float, typer.Option(help="FRL: how far a class may lie above the average unhelped.")] = 0.05,
     size: Annotated[int, typer.Option(help="Images are cut to this many pixels a side.")] = 32,
     model: Annotated[str, typer.Option(help=f"One of {', '.join(MODELS)}.")] = "preact_resnet18",
-    variant: Annotated[str, typer.Option(help="reweight, remargin or reweight+remargin.")] = "reweight+remargin",
+    variant: Annotated[str, typer.Option(help="FRL: reweight, remargin or reweight+remargin.")] = "reweight+remargin",
     epochs: Annotated[int, typer.Option(help="Epochs of PGD adversarial training, the robust start.")] = 30,
-    fine_tune_epochs: Annotated[int, typer.Option(help="Epochs of Fair Robust Learning.")] = 20,
+    fine_tune_epochs: Annotated[int, typer.Option(help="Epochs of the method.")] = 20,
     batch_size: Annotated[int, typer.Option(help="Images a batch.")] = 128,
     lr: Annotated[float, typer.Option(help="First learning rate; the fine-tuning takes a tenth.")] = 0.1,
     augment: Annotated[str, typer.Option(help="crop_flip, crop (keeps left and right apart) or none.")] = "crop_flip",
@@ -40,7 +41,7 @@ def fit(
     from frlcore.repro.own.fit import Job, fit_folder
 
     job = Job(path, eps, tau, size, model, variant, epochs, fine_tune_epochs, batch_size, lr, augment, seed,
-              start)  # fmt: skip
+              start, method)  # fmt: skip
     found = fit_folder(job, target, device=device, console=out)
     out.print(fit_report.terminal(found, found.frame()))
     out.print(fit_report.price(found), soft_wrap=True)

@@ -1,7 +1,7 @@
 """`frl fit`: a fair robust classifier from a folder of images, with a report on images it has never seen.
 
 <out>/model.safetensors   weights, with what `frlcore.load_model` needs
-<out>/report.html         class-wise errors before and after FRL on the test split, settings, how to use the model
+<out>/report.html         class-wise errors on the test split before and after, settings, how to use the model
 <out>/report.csv          the numbers of the report
 <out>/classes.svg         the picture of the report, where matplotlib is installed
 <out>/.state/             while the work is unfinished: the last whole epoch, from which the same command goes on
@@ -29,7 +29,7 @@ from frlcore.data.folders import divide, scan
 from frlcore.device import pick_device
 from frlcore.errors import Diverged, UserError
 from frlcore.fitting import STAGES, check, fit, recipe
-from frlcore.policies import FRL
+from frlcore.policies import build
 from frlcore.repro.own import duration, report
 from frlcore.repro.own import images as fit_images
 from frlcore.repro.own.model import Given, weights
@@ -40,7 +40,9 @@ from frlcore.repro.runs.task import canonical
 from frlcore.repro.surroundings import processors
 from frlcore.saving import put, save_model
 from frlcore.settings import MODELS, Attack
+from frlcore.successors import PUBLISHED, scaled
 
+METHODS = ("frl", *PUBLISHED)
 OUTPUTS = ("model.safetensors", "report.csv", "classes.svg", "report.html")
 TEST_STEPS = 20
 MAY_KNOW = "If the model started from was trained on some of the test images, its errors before and after are too low."
@@ -63,11 +65,16 @@ class Job:
     augment: str = "crop_flip"
     seed: int = 0
     start: Path | None = None  # a robust model that is there already: the fine-tuning alone
+    method: str = "frl"
 
     def __post_init__(self) -> None:
         radius(self.eps)
         if self.model not in MODELS:
             raise UserError(f"unknown model '{self.model}'; known: {', '.join(MODELS)}")
+        if self.method not in METHODS:
+            raise UserError(f"unknown method '{self.method}'; known: {', '.join(METHODS)}")
+        if self.method != "frl" and (self.tau, self.variant) != (Job.tau, Job.variant):
+            raise UserError(f"--tau and --variant are settings of FRL; leave them out with --method {self.method}")
         if self.size < 1:
             raise UserError(f"--size is a positive number of pixels, not {self.size}")
         if self.batch_size < 2:
@@ -76,8 +83,9 @@ class Job:
             raise UserError(f"a seed is a whole number from 0 to 2^31 - 1, got {self.seed}")
 
     def settings(self) -> dict[str, Any]:
-        """All but the place of images and start: their content counts, not where they lie."""
-        found = {name: value for name, value in asdict(self).items() if name not in ("path", "start")}
+        """What counts for this method; of images and start their content does, not where they lie."""
+        others = ("method",) if self.method == "frl" else ("tau", "variant")
+        found = {name: value for name, value in asdict(self).items() if name not in ("path", "start", *others)}
         return found if self.start is None else found | {"start": hashlib.sha256(self.start.read_bytes()).hexdigest()}
 
 
@@ -111,7 +119,8 @@ def fit_folder(job: Job, out: Path, *, device: str = "auto", console: Console) -
     if given and given.classes != listing.classes:
         own, theirs = (", ".join(names) for names in (given.classes or (), listing.classes))
         raise UserError(f"the classes of {job.start} are not those of {job.path}: {own} | {theirs}")
-    policy = FRL(len(listing.classes), job.variant, job.tau)
+    own = scaled(job.method, stages[1]) if job.method != "frl" else {"variant": job.variant, "tau": job.tau}
+    policy = build(job.method, len(listing.classes), **own)
     admit(out, job.settings())
     images = fit_images.read(listing, job.size, out / STATE, console)
     splits, notes = divide(listing, images, seed=job.seed, augment=job.augment)
@@ -151,7 +160,8 @@ def fit_folder(job: Job, out: Path, *, device: str = "auto", console: Console) -
                 device=device, resume=resume, after_epoch=keep,
             )  # fmt: skip
         attack = Attack(eps, eps / 4, TEST_STEPS)
-        found = report.compare(fitted, splits.tested(), info=splits.info, attack=attack, seed=job.seed)
+        found = report.compare(fitted, splits.tested(), info=splits.info, attack=attack, method=job.method.upper(),
+                               seed=job.seed)  # fmt: skip
         save_model(out / OUTPUTS[0], model, name=job.model, info=splits.info, notes=job.settings())
         _report(found, job, splits, notes, fitted.selected_epoch, out, console)
     shutil.rmtree(out / STATE)

@@ -1,4 +1,4 @@
-"""What `frl fit` says of a model: its class-wise errors before and after FRL, as numbers, picture and page."""
+"""What `frl fit` says of a model: its class-wise errors before and after the method, as numbers, picture and page."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ NOTE = (
     "Brackets hold 95% intervals: exact ones for a class, bootstrap for average and worst class and for changes. The "
     "worst of several noisy classes looks worse than it is, and its interval lies too high rather than too low."
 )
-ALT = "Standard and robust error of every class before and after FRL, with 95% intervals."
+ALT = "Standard and robust error of every class before and after {}, with 95% intervals."
 LOAD = """import frlcore
 from frlcore import data
 from frlcore.evaluate import predict
@@ -58,6 +58,7 @@ class Comparison:
     classes: tuple[str, ...]
     before: Outcomes
     after: Outcomes
+    method: str = "FRL"
 
     def errors(self, model: str) -> ClassErrors:
         """Class-wise errors of the model "before" or "after"; broken means wrong at any point of the attack's path."""
@@ -95,7 +96,9 @@ class Comparison:
         return frame
 
 
-def compare(fitted: Fitted, test: Split, *, info: DataInfo, attack: Attack, seed: int = 0) -> Comparison:
+def compare(
+    fitted: Fitted, test: Split, *, info: DataInfo, attack: Attack, method: str = "FRL", seed: int = 0
+) -> Comparison:
     """Attack the weights before and after the fine-tuning on test images that the training has not seen."""
     device = next(fitted.model.parameters()).device
     there = test.to(device)
@@ -108,7 +111,7 @@ def compare(fitted: Fitted, test: Split, *, info: DataInfo, attack: Attack, seed
             )
             for model in (start, fitted.model)
         ]
-    return Comparison(info.classes, *found)
+    return Comparison(info.classes, *found, method)
 
 
 def summary(found: Comparison, frame: pd.DataFrame, statistics: Iterable[str] = SHORT) -> list[list[str]]:
@@ -129,7 +132,7 @@ def terminal(found: Comparison, frame: pd.DataFrame) -> Table:
     """The summary for a terminal of 80 columns."""
     title = f"Error on {len(found.before.label)} test images, % [95%]"
     table = Table("error", title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for head in ("before FRL", "after FRL", "change"):
+    for head in (*_heads(found), "change"):
         table.add_column(head, justify="right", no_wrap=True)
     for row in summary(found, frame):
         table.add_row(*(text.replace("[", "\\[") for text in row))
@@ -149,7 +152,7 @@ def classwise(found: Comparison, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def picture(found: Comparison) -> Figure:
-    """Standard and robust error of every class before (hollow) and after FRL (filled), with exact 95% intervals."""
+    """Standard and robust error of every class before (hollow) and after (filled), with exact 95% intervals."""
     from matplotlib import pyplot as plt
 
     order = np.argsort(found.errors("before").robust, kind="stable")[-SHOWN:]
@@ -163,7 +166,7 @@ def picture(found: Comparison) -> Figure:
                 spread = 100 * np.abs(np.stack(errors.interval(kind))[:, order] - values)
                 ink = GREY if model == "before" else color
                 ax.errorbar(100 * values, y + shift, xerr=spread, fmt=marker, ms=5, color=ink, mfc=face, lw=1,
-                            label=f"{model} FRL")  # fmt: skip
+                            label=f"{model} {found.method}")  # fmt: skip
             ax.set(title=f"{kind} error", xlim=(-3, 103), xlabel="%", yticks=y)
             ax.legend(frameon=False, fontsize="small", loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderpad=0)
         axes[0].set(yticklabels=[found.classes[c].replace("$", r"\$") for c in order])
@@ -191,10 +194,10 @@ def page(
     return pages.page(
         f"{title}: a fair robust classifier",
         f"<p>{html.escape(verdict(found, frame))} {html.escape(price(found))}</p>",
-        pages.grid(["error", "before FRL", "after FRL", "change, points"], summary(found, frame, STATISTICS)),
+        pages.grid(["error", *_heads(found), "change, points"], summary(found, frame, STATISTICS)),
         f"<p><small>{SPREAD}</small></p>",
         "<h2>Class by class</h2>",
-        "" if image is None else pages.picture(image, ALT),
+        "" if image is None else pages.picture(image, ALT.format(found.method)),
         f'<div class="wide">{cells}</div>',
         f"<p><small>{NOTE}</small></p>",
         f"<h2>Use the model</h2>\n<pre>{html.escape(LOAD.format(size=size))}</pre>",
@@ -210,8 +213,9 @@ def verdict(found: Comparison, frame: pd.DataFrame) -> str:
     clear = "a clear change" if change.low > 0 or change.high < 0 else "no clear change"
     words = [f"{rows.value[model]:.1f}% (class “{rows['class'][model]}”)" for model in MODELS]
     span = f"from {100 * change.low:+.1f} to {100 * change.high:+.1f}"
+    method = {"FRL": "Fair Robust Learning"}.get(found.method, found.method)
     return (
-        f"The robust error of the worst class is {words[0]} before Fair Robust Learning and {words[1]} after it: "
+        f"The robust error of the worst class is {words[0]} before {method} and {words[1]} after it: "
         f"{clear}, {100 * change.difference:+.1f} points with a 95% interval {span}."
     )
 
@@ -230,6 +234,10 @@ def price(found: Comparison) -> str:
             f"robust error of the worst class {fell}."
         )
     return said
+
+
+def _heads(found: Comparison) -> list[str]:
+    return [f"{model} {found.method}" for model in MODELS]
 
 
 def _cell(row: Any) -> str:

@@ -59,6 +59,7 @@ OPENED_BY: dict[str, dict[str, tuple[str, ...]]] = {
     "06_ablation": {"figure3": plan.methods("figure3")},
     _A1: {"figure4": plan.methods("figure4"), "figure5": PAIR, "figure6": PAIR, "figure7": PAIR},
     _A4: {"table7": ("pgd",), "table8": ("pgd",)},
+    "09_successors": {"successors": ("control", "cfa")},
     "12_see_the_attack": {"overview": ("natural",)},
 }
 FRONT = "00_front_page"  # the notebook that is the book's first page

@@ -66,11 +66,6 @@ class Edition:
     classwise_table: int | None = None  # the paper's table of classes on the same data, 4, 5 or 6
     variants: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def beta(self) -> float:
-        """Weight of the boundary loss in the fine-tunes, for policies that ask."""
-        return self.fine_tune.beta
-
 
 def _smoke(edition: Edition) -> Edition:
     """The same with two epochs and two steps: does it all work?"""

@@ -7,7 +7,6 @@ averaged weights.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,37 +19,14 @@ AVERAGE = "average"  # no test of its own: the run's averaged weights are looked
 CHECKS = {"autoattack": "AutoAttack", "certify": "certified", AVERAGE: "averaged"}  # what a table calls a stronger test
 FAIR = ("baseline", "frl", "ours", "successor")  # families that treat classes differently
 
-# Of a weight average, as a share of the schedule: CFA's decay of 0.85 an epoch, over 200 epochs (Wei et al. 2023).
-MEMORY = -1 / math.log(0.85) / 200
-
-
-@dataclass(frozen=True)
-class Published:
-    """What a paper sets by the epoch, and for how many `epochs`; one rule takes it to a schedule of another length.
-
-    What begins at an epoch begins after the same share of the schedule (`starts`); what is added up every epoch comes
-    to the same sum (`rates`); a weight average remembers the same share (`MEMORY`). All else is as published.
-    """
-
-    epochs: int
-    starts: Mapping[str, int] = field(default_factory=dict)
-    rates: Mapping[str, float] = field(default_factory=dict)
-
-    def at(self, epochs: int) -> dict[str, Any]:
-        """The policy's settings for a schedule of so many epochs."""
-        share = epochs / self.epochs
-        starts = {name: max(1, round(share * start)) for name, start in self.starts.items()}
-        return starts | {name: round(rate / share, 6) for name, rate in self.rates.items()}
-
-
 @dataclass(frozen=True)
 class Method:
     """One way of training, as data.
 
     Without `start` it trains as the edition's base does, with it as the edition's fine-tune, from that method's last
     weights; `training` is what differs. `settings` are its policy's, and `of_edition` names the edition's fields that
-    give it more, `published` a paper's that go by the epoch. An `averaged` one keeps a weight average beside its
-    weights. `checks` are the stronger tests of it that the book shows.
+    give it more; a successor's are as published (`successors.scaled`). An `averaged` one keeps a weight average beside
+    its weights. `checks` are the stronger tests of it that the book shows.
     """
 
     name: str
@@ -59,7 +35,6 @@ class Method:
     policy: str = "uniform"
     settings: Mapping[str, Any] = field(default_factory=dict)
     of_edition: Mapping[str, str] = field(default_factory=dict)
-    published: Published | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     averaged: bool = False
     start: str | None = None
@@ -69,11 +44,6 @@ class Method:
     @property
     def fair(self) -> bool:
         return self.family in FAIR
-
-    def policy_settings(self, edition: Any, epochs: int) -> dict[str, Any]:
-        """Its policy's settings on an edition, in a schedule of so many epochs."""
-        found = dict(self.settings) | {name: getattr(edition, field) for name, field in self.of_edition.items()}
-        return found | (self.published.at(epochs) if self.published else {})
 
 
 def _frl(variant: str, tau: float, code: bool = False, mark: tuple[str, str] | None = None) -> Method:
@@ -98,13 +68,11 @@ def _noise(sigma: float) -> Method:
     return Method(f"noise-{sigma}", f"Gaussian noise, σ = {sigma}", "noise", training=how, checks=("certify",))
 
 
-def _successor(
-    name: str, mark: tuple[str, str], published: Published | None = None, of_edition: Mapping[str, str] | None = None,
-    **training: Any,
-) -> Method:  # fmt: skip
-    """A method that came after FRL; its settings are its policy's defaults, the loss is the edition's."""
-    return Method(name, name.upper(), "successor", policy=name, published=published, of_edition=of_edition or {},
-                  training=training, averaged=True, start="pgd", mark=mark)  # fmt: skip
+def _successor(name: str, mark: tuple[str, str], **training: Any) -> Method:
+    """A method that came after FRL, with the loss of the edition."""
+    return Method(
+        name, name.upper(), "successor", policy=name, training=training, averaged=True, start="pgd", mark=mark
+    )
 
 
 BOTH = "reweight+remargin"
@@ -127,9 +95,9 @@ _TABLE = (
     Method("control-average", "Control, averaged", AVERAGE, averaged=True, start="pgd", mark=("black", "P")),
     replace(_frl(BOTH, 0.05, mark=(VERMILLION, "*")), name=f"frl-{BOTH}-0.05-average", checks=(), family=AVERAGE,
             label="FRL(Reweight+Remargin, 0.05), averaged", averaged=True),
-    _successor("cfa", (PURPLE, "p"), Published(200, starts={"start": 10}), {"beta": "beta"}, gate=0.2),
-    _successor("dafa", (SKY, ">"), Published(110, starts={"warm_up": 70})),
-    _successor("wat", (ORANGE, "<"), Published(100, rates={"eta": 0.1}), {"beta": "beta"}),
+    _successor("cfa", (PURPLE, "p"), gate=0.2),
+    _successor("dafa", (SKY, ">")),
+    _successor("wat", (ORANGE, "<")),
     _successor("faal", (GREY, "H")),
 )  # fmt: skip
 METHODS = {method.name: method for method in _TABLE}

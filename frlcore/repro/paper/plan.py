@@ -11,9 +11,10 @@ from dataclasses import asdict, replace
 
 from frlcore.errors import UserError
 from frlcore.repro.paper.editions import EDITIONS, Edition, edition
-from frlcore.repro.paper.methods import AVERAGE, MEMORY, METHODS, Method, checked, label, names, parse
+from frlcore.repro.paper.methods import AVERAGE, METHODS, Method, checked, label, names, parse
 from frlcore.repro.runs.task import Check, Run, Task
 from frlcore.settings import info
+from frlcore.successors import MEMORY, scaled
 
 __all__ = ["EDITIONS", "METHODS", "Edition", "edition", "label"]
 
@@ -103,7 +104,8 @@ def run(name: str, method: str, fold: int = 0, seed: int = 0) -> Task:
 
 def _run(ed: Edition, method: Method, target: str, fold: int, seed: int) -> Run:
     base = ed.fine_tune if method.start else ed.base
-    settings = method.policy_settings(ed, base.epochs)
+    settings = dict(method.settings) | {name: getattr(ed, field) for name, field in method.of_edition.items()}
+    settings |= scaled(method.policy, base)
     if method.policy == "one_class":
         settings["index"] = _class(ed, target or ed.ablation_class)
     average = {"average": round(MEMORY * base.epochs, 3)} if method.averaged else {}

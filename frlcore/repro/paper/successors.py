@@ -10,15 +10,18 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
-from frlcore.classwise import paired_bootstrap
+from frlcore.classwise import bootstrap, paired_bootstrap
 from frlcore.repro.paper import plan
 from frlcore.repro.paper.claims import FAIR, Claim
+from frlcore.repro.paper.drawing import closed, label_points, short, told
 from frlcore.repro.paper.methods import averaged, parse
 from frlcore.repro.paper.records import DRAWS, Results
 from frlcore.repro.paper.statements import Statement
+from frlcore.repro.paper.tables import cell
+from frlcore.repro.style import BLUE, VERMILLION, tips
 from frlcore.significance import holm
 
 PLAN = "successors"
@@ -84,8 +87,8 @@ def shown(tested: pd.DataFrame, reference: str) -> pd.DataFrame:
         text = f"{row['difference']:+.1f}"
         text = f"**{text}**" if row["p_holm"] < ALPHA else text
         head = f"{row['statistic'].capitalize()} {row['error']}"
-        line = cells.setdefault(_breakable(plan.label(row["method"])), {})
-        line[head] = f"{text}<small><br>[{row['low']:+.1f}, {row['high']:+.1f}]</small>"
+        line = cells.setdefault(plan.label(row["method"]).replace("+", "+\u200b"), {})
+        line[head] = cell(text, row["low"], row["high"], form="+.1f")
     return pd.DataFrame(cells).T.rename_axis(f"minus {plan.label(reference)}")
 
 
@@ -109,20 +112,24 @@ def seconds(found: Results) -> pd.DataFrame:
 
 def overview(found: Results) -> Figure:
     """Average against worst-class robust error; an arrow leads from the control to every method, hollow if averaged."""
-    fig, ax = plt.subplots(figsize=(6.6, 4.6))
-    at = {method: (100 * errors.worst("robust")[1], 100 * errors.average("robust"))
-          for method in found.present for errors in [found.errors(method)]}  # fmt: skip
-    for method, point in at.items():
-        color, marker = parse(method)[0].mark or ("black", "o")
-        if method != CONTROL and CONTROL in at:
-            arrow = {"arrowstyle": "->", "color": color, "lw": 0.8, "alpha": 0.6}
-            ax.annotate("", point, at[CONTROL], arrowprops=arrow)
-        ax.plot(*point, marker, ms=9, color=color, mfc="white" if averaged(method) else color,
-                label=plan.label(method).replace(", 0.05", ""))  # fmt: skip
+    fig, ax = plt.subplots(figsize=(5.6, 4.6))
+    points = {}
+    for method in found.present:
+        errors, color = found.errors(method), _color(method)
+        worst, average = 100 * errors.worst("robust")[1], 100 * errors.average("robust")
+        wide, tall = (bootstrap(found.labels, found.wrong(method, "robust"), s) for s in ("worst", "average"))
+        points[method] = worst, average
+        if method != CONTROL and CONTROL in points:  # the control comes first
+            ax.annotate("", points[method], points[CONTROL], zorder=0,
+                        arrowprops={"arrowstyle": "->", "color": color, "lw": 0.8, "alpha": 0.5})  # fmt: skip
+        (mark,) = ax.plot(worst, average, (parse(method)[0].mark or ("", "o"))[1], ms=8, color=color,
+                          mfc="#FFFFFF" if averaged(method) else color)  # fmt: skip
+        text = told(found, method, "robust error of the worst class", worst / 100, *wide)
+        tips(mark, [f"{text}; average {average:.1f}% [{100 * tall[0]:.1f}, {100 * tall[1]:.1f}]"])
     ax.set(xlabel="robust error of the worst class, %  (left is fairer)", ylabel="average robust error, %")
-    ax.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
-    plt.close(fig)
-    return fig
+    ax.margins(0.12)
+    label_points(ax, np.array(list(points.values())), [short(one) for one in points], [_color(one) for one in points])
+    return closed(fig)
 
 
 def heat(found: Results) -> Figure:
@@ -132,14 +139,22 @@ def heat(found: Results) -> Figure:
     methods = [one for one in found.present if one != CONTROL]
     change = np.array([(100 * found.errors(one).robust - base)[order] for one in methods])
     span = max(float(np.abs(change).max()), 1.0)
-    fig, ax = plt.subplots(figsize=(8.4, 0.38 * len(methods) + 1.3))
-    heads = [f"{found.classes[c]}\n{base[c]:.0f}%" for c in order]
-    sns.heatmap(change, ax=ax, cmap="RdBu_r", center=0, vmin=-span, vmax=span, annot=True, fmt="+.0f", cbar=False,
-                annot_kws={"size": 8}, xticklabels=heads, yticklabels=[plan.label(one) for one in methods])  # fmt: skip
-    ax.set_xlabel("class, and its robust error under the control")
-    ax.tick_params(axis="both", rotation=0, length=0)
-    plt.close(fig)
-    return fig
+    fig, ax = plt.subplots(figsize=(6.8, 0.34 * len(methods) + 1.1))
+    for (y, x), points in np.ndenumerate(change):
+        color = VERMILLION if points > 0 else BLUE
+        ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, color=color, alpha=0.6 * abs(points) / span, lw=0))
+        ax.text(x, y, f"{points:+.0f}".replace("-", "−"), ha="center", va="center", fontsize=8)
+    ax.set(xlabel="class, and its robust error under the control", xlim=(-0.5, len(order) - 0.5),
+           ylim=(len(methods) - 0.5, -0.5), xticks=range(len(order)), yticks=range(len(methods)))  # fmt: skip
+    ax.set_xticklabels([f"{found.classes[c]}\n{base[c]:.0f}%" for c in order], fontsize="small")
+    ax.set_yticklabels([short(one).replace("\n", "") for one in methods])
+    ax.spines[["left", "bottom"]].set_visible(False)
+    ax.tick_params(length=0)
+    return closed(fig)
+
+
+def _color(method: str) -> str:
+    return (parse(method)[0].mark or ("black", ""))[0]
 
 
 def advice(found: Results, tested: pd.DataFrame) -> str:
@@ -190,6 +205,3 @@ def _row(tested: pd.DataFrame, method: str, reference: str) -> dict[str, Any]:
 def _between(row: dict[str, Any]) -> str:
     return f"{row['difference']:+.1f} points, 95% [{row['low']:+.1f}, {row['high']:+.1f}]"
 
-
-def _breakable(label: str) -> str:
-    return label.replace("+", "+\u200b")

@@ -176,6 +176,21 @@ def test_the_sentence_says_only_what_the_interval_allows() -> None:
     assert report.classwise(found, found.frame()).index.tolist() == ["x", "y", "average", "worst class"]
 
 
+def test_a_successor_takes_the_place_of_frl(images: Path, frl: Callable[..., Ended], tmp_path: Path) -> None:
+    brief = [one if one != "2" else "1" for one in SMALL]
+    ended = frl(str(images), *brief, "--method", "dafa", "--out", "dafa")
+    assert ended.status == 0 and "after DAFA" in ended.out and "FRL" not in ended.out
+    page = (tmp_path / "dafa" / "report.html").read_text()
+    assert "before DAFA" in page and "<td>method</td><td>dafa</td>" in page and "<td>tau</td>" not in page
+
+
+def test_settings_of_another_method_are_refused() -> None:
+    with pytest.raises(UserError, match="unknown method 'bat'; known: frl, cfa, dafa, wat, faal"):
+        fit.Job(Path("x"), method="bat")
+    with pytest.raises(UserError, match="--tau and --variant are settings of FRL; leave them out with --method wat"):
+        fit.Job(Path("x"), tau=0.1, method="wat")
+
+
 # ----------------------------------------------------------------------------------------------------------- the repair
 
 

@@ -105,8 +105,8 @@ def test_pages_unfold_with_the_first_records_that_fill_them(store: Store) -> Non
     finish(store, "laptop", "natural", "control", "frl-reweight+remargin-0.05")
     more = ["01_introduction", "02_preliminary_studies", "04_fair_robust_learning", "05_experiments"]
     assert opened("laptop", store) == [*more, "12_see_the_attack", coverage.MISSING]
-    finish(store, "laptop", *names("weight", "margin"), *plan.methods("figure4"))
-    whole = [*more, "06_ablation", "12_see_the_attack", "A1_more_preliminary_studies"]
+    finish(store, "laptop", *names("weight", "margin"), *plan.methods("figure4"), "cfa")
+    whole = [*more, "06_ablation", "09_successors", "12_see_the_attack", "A1_more_preliminary_studies"]
     assert opened("laptop", store) == whole  # it has no A.4, and no page waits
     assert set(opened("digits", store)) == {*whole, "A4_wrn28"}  # trained where the book is made: always whole
 

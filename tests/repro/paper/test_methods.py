@@ -11,7 +11,8 @@ from frlcore.errors import UserError
 from frlcore.policies import POLICIES
 from frlcore.repro.paper import plan
 from frlcore.repro.paper.editions import Edition, edition
-from frlcore.repro.paper.methods import METHODS, Published, averaged, checked, label, names, parse
+from frlcore.repro.paper.methods import METHODS, averaged, checked, label, names, parse
+from frlcore.successors import PUBLISHED, scaled
 
 
 @pytest.mark.parametrize(
@@ -57,9 +58,8 @@ def test_every_method_appears_where_its_family_does() -> None:
 def test_an_entry_fits_its_policy_and_the_editions(name: str) -> None:
     one = METHODS[name]
     fields = set(POLICIES[one.policy].__dataclass_fields__)
-    published = set(one.published.at(10)) if one.published else set()
-    assert set(one.settings) | set(one.of_edition) | published <= fields
-    assert all(hasattr(Edition, name) or name in Edition.__dataclass_fields__ for name in one.of_edition.values())
+    assert set(one.settings) | set(one.of_edition) | set(scaled(one.policy, edition("digits").fine_tune)) <= fields
+    assert set(one.of_edition.values()) <= set(Edition.__dataclass_fields__)
     assert one.start is None or METHODS[one.start].start is None
     run = plan.run("digits", name)
     assert (run.start is None) == (one.start is None) and run.policy == one.policy
@@ -73,7 +73,7 @@ def test_one_rule_takes_published_settings_to_another_length() -> None:
     assert how["dafa"].policy_settings == {"warm_up": 8}
     assert how["wat"].policy_settings == {"beta": 1.5, "eta": pytest.approx(10 / 12, abs=1e-6)}
     assert how["faal"].policy_settings == {}
-    assert Published(200, starts={"start": 10}).at(200) == {"start": 10}
+    assert PUBLISHED["cfa"].at(200) == {"start": 10}
     # a decay of 0.85 an epoch over 200 epochs is one of 0.85^(200 / 12) over 12
     averages = {plan.run("digits", name).training.average for name, one in METHODS.items() if one.averaged}
     (memory,) = averages
