@@ -111,7 +111,7 @@ def seconds(found: Results) -> pd.DataFrame:
 
 
 def overview(found: Results) -> Figure:
-    """Average against worst-class robust error; an arrow leads from the control to every method, hollow if averaged."""
+    """Average against worst-class robust error: an arrow from the control to every method, and on to its average."""
     fig, ax = plt.subplots(figsize=(5.6, 4.6))
     points = {}
     for method in found.present:
@@ -119,8 +119,9 @@ def overview(found: Results) -> Figure:
         worst, average = 100 * errors.worst("robust")[1], 100 * errors.average("robust")
         wide, tall = (bootstrap(found.labels, found.wrong(method, "robust"), s) for s in ("worst", "average"))
         points[method] = worst, average
-        if method != CONTROL and CONTROL in points:  # the control comes first
-            ax.annotate("", points[method], points[CONTROL], zorder=0,
+        origin = method.removesuffix("+average").removesuffix("-average") if averaged(method) else CONTROL
+        if method != CONTROL and origin in points:  # what an arrow starts from stands before in the plan
+            ax.annotate("", points[method], points[origin], zorder=0,
                         arrowprops={"arrowstyle": "->", "color": color, "lw": 0.8, "alpha": 0.5})  # fmt: skip
         (mark,) = ax.plot(worst, average, (parse(method)[0].mark or ("", "o"))[1], ms=8, color=color,
                           mfc="#FFFFFF" if averaged(method) else color)  # fmt: skip
@@ -128,7 +129,8 @@ def overview(found: Results) -> Figure:
         tips(mark, [f"{text}; average {average:.1f}% [{100 * tall[0]:.1f}, {100 * tall[1]:.1f}]"])
     ax.set(xlabel="robust error of the worst class, %  (left is fairer)", ylabel="average robust error, %")
     ax.margins(0.12)
-    label_points(ax, np.array(list(points.values())), [short(one) for one in points], [_color(one) for one in points])
+    names = ["" if averaged(one) else short(one) for one in points]
+    label_points(ax, np.array(list(points.values())), names, [_color(one) for one in points])
     return closed(fig)
 
 
@@ -143,7 +145,8 @@ def heat(found: Results) -> Figure:
     for (y, x), points in np.ndenumerate(change):
         color = VERMILLION if points > 0 else BLUE
         ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, color=color, alpha=0.6 * abs(points) / span, lw=0))
-        ax.text(x, y, f"{points:+.0f}".replace("-", "−"), ha="center", va="center", fontsize=8)
+        text = f"{points:+.0f}".replace("-", "−") if round(points) else "0"
+        ax.text(x, y, text, ha="center", va="center", fontsize=8)
     ax.set(xlabel="class, and its robust error under the control", xlim=(-0.5, len(order) - 0.5),
            ylim=(len(methods) - 0.5, -0.5), xticks=range(len(order)), yticks=range(len(methods)))  # fmt: skip
     ax.set_xticklabels([f"{found.classes[c]}\n{base[c]:.0f}%" for c in order], fontsize="small")
