@@ -100,7 +100,7 @@ def pages(editions: Sequence[str], *, root: Path | None = None, records_fingerpr
     if len({EDITIONS[edition] for edition in editions}) < len(editions):
         raise UserError(f"editions {', '.join(editions)} would share a part of the book; build them one by one")
     files = [*sorted((root / "frlcore").rglob("*.py")), *sorted((root / "data" / "paper").iterdir()),
-             *sorted((root / "data" / "outside").glob("*"))]  # fmt: skip
+             *sorted(path for path in (root / "data" / "outside").rglob("*") if path.is_file())]  # fmt: skip
     files += [path for path in [root / "requirements.lock"] if path.exists()]
     shared = _digest(*(part for path in files for part in (str(path.relative_to(root)).encode(), path.read_bytes())))
     found = []

@@ -90,11 +90,12 @@ def price(found: Results) -> str:
     fair, kinds = best(found) or "", ("standard", "robust")
     asked = [(kind, other) for kind in kinds for other in ("pgd", "control")]
     rows = {(kind, other): _change(found, fair, other, "average", kind) for kind, other in asked}
-    outcome = {kind: rows[kind, "pgd"]["verdict"] for kind in kinds}
-    paid, gained = ([kind for kind in kinds if outcome[kind] == word] for word in (AGAINST, HOLDS))
-    lead = f"The price is {' and '.join(paid)} error on average." if paid else "No price on average can be told."
-    if gained and not paid:
-        lead = f"It has no price on average: the {' and '.join(gained)} error falls as well."
+    rises = {other: [kind for kind in kinds if rows[kind, other]["verdict"] == AGAINST] for other in ("pgd", "control")}
+    lead = "No price on average can be told."
+    if rises["pgd"]:
+        lead = f"The price is {' and '.join(rises['pgd'])} error on average."
+    elif rises["control"]:
+        lead = f"Against the control, the price is {' and '.join(rises['control'])} error on average."
     each = " and ".join(
         f"{kind} error changes by {points(rows[kind, 'pgd'])} against PGD training, {points(rows[kind, 'control'])} "
         "against the control"

@@ -153,8 +153,8 @@ def test_every_input_is_part_of_the_fingerprint(project: Path, change: str) -> N
     if change == "paper":
         (project / "data" / "paper" / "table1.csv").write_text("a\n1\n", encoding="utf-8")
     if change == "outside":
-        (project / "data" / "outside").mkdir()
-        (project / "data" / "outside" / "others.csv").write_text("a\n1\n", encoding="utf-8")
+        (project / "data" / "outside" / "folder").mkdir(parents=True)
+        (project / "data" / "outside" / "folder" / "others.csv").write_text("a\n1\n", encoding="utf-8")
     edition, records = "smoke" if change == "edition" else "digits", "b" if change == "records" else "a"
     assert pages.pages([edition], root=project, records_fingerprint=records)[0].fingerprint != first.fingerprint
 

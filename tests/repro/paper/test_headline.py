@@ -82,9 +82,11 @@ def test_the_price_is_what_rises_on_average() -> None:
     said = conclusion.price(found("overview", "laptop", {"pgd": ([10] * 10, [45] * 10), "control": FLAT, BOTH: dear}))
     assert said.startswith("**The price is standard error on average.**")
     assert "standard error changes by +20.0 points [" in said
-    both = {"pgd": UNEQUAL, "control": FLAT, BOTH: FLAT}
-    said = conclusion.price(found("table2", "laptop", both))
-    assert "no price on average: the standard and robust error falls" in said
+    own = {"pgd": UNEQUAL, "control": FLAT, BOTH: ([10] * 10, [54] * 10)}  # the fine-tuning gains more than the method
+    said = conclusion.price(found("table2", "laptop", own))
+    assert said.startswith("**Against the control, the price is robust error on average.**")
+    none = {"pgd": UNEQUAL, "control": FLAT, BOTH: FLAT}
+    assert conclusion.price(found("table2", "laptop", none)).startswith("**No price on average can be told.**")
 
 
 def test_the_reasons_part_fine_tuning_and_method() -> None:
