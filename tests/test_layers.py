@@ -35,7 +35,7 @@ WINGS = {
     "auditing": "probe report kept; result order; run",
     "repro.runs": "task locks; store; pace checks needs; worker; job; engines; cluster progress",
     "repro.paper": "editions methods printed; plan; trained records coverage device_plan; "
-                   "remembered theirs theory_pages drawing; tables; "
+                   "cost remembered theirs theory_pages drawing; tables; "
                    "claims figures stronger smoothed theory_figures outside inequality attack_pictures explorer; "
                    "statements ablation terminal conclusion audits; verdicts headline; verdict_pages successors",
     "repro.own": "report findings images duration model unfinished; fit; audit; commands",

@@ -60,12 +60,9 @@ def run(
     ] = None,
 ) -> None:
     """Train and test every run that PLAN needs and that is not done yet."""
-    titles = plans.titles(plan, edition, seeds)
-    needed = plans.runs(plan, edition, seeds)
-    train(
-        needed, titles, workers=workers, threads=threads, device=device, time_limit=time_limit, engine=engine,
-        address=address,
-    )  # fmt: skip
+    needed, titles = plans.runs(plan, edition, seeds), plans.titles(plan, edition, seeds)
+    train(needed, titles, workers=workers, threads=threads, device=device, time_limit=time_limit, engine=engine,
+          address=address)  # fmt: skip
 
 
 @app.command(name="device-plan")
@@ -80,6 +77,19 @@ def device_plan(
     from frlcore.repro.paper import device_plan as lent
 
     out.print(lent.text(minutes, default_store()), soft_wrap=True, markup=False)
+
+
+@app.command()
+def cost(
+    plan: PlanArgument = "all",
+    edition: EditionOption = "cifar10",
+    seeds: SeedsOption = 1,
+    gpus: Annotated[int | None, typer.Option(help="How many GPUs; default: 1, 8 and 64.")] = None,
+) -> None:
+    """Say what PLAN costs: images, FLOPs, hours on this machine (measured, ten seconds) and on GPUs (assumed)."""
+    from frlcore.repro.paper import cost as costs
+
+    out.print(costs.text(plan, edition, seeds, gpus), soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -248,8 +258,7 @@ def train(
         return
     deadline = None if time_limit is None else time.time() + seconds(time_limit)
     out.print(f"{len(runs) - len(todo)} of {len(runs)} runs are in the store, {len(todo)} to go.")
-    where = usual(todo, device)
-    side = (workers or 1) if engine == "ray" else len(places(where, workers))  # Ray says later how many it takes
+    side = (workers or 1) if engine == "ray" else len(places(usual(todo, device), workers))  # Ray says later
     if pace := recorded([one for one in runs if isinstance(one, Run)], store):
         whole = clock(sum(one.cost for one in todo) * pace.seconds / min(side, len(todo)))
         out.print(f"About {whole} if each goes as the newest record of its network ({pace.device}).", soft_wrap=True)

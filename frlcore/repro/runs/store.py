@@ -17,6 +17,7 @@ import base64
 import hashlib
 import json
 import os
+import platform
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -232,7 +233,7 @@ class Store:
     def _write(self, path: Path, content: bytes) -> None:
         with self.writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}.{os.getpid()}")
+            temporary = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}")
             try:
                 with open(temporary, "wb") as file:
                     file.write(content)
