@@ -107,3 +107,14 @@ def test_precisions_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [row.loop for row in rows] == ["float32", "bfloat16", "straightforward"]
     assert [row.computed_in for row in rows] == ["float32", "bfloat16 (forward autocast, attack bfloat16)", "float32"]
     assert rows[0].ratio == 1 and all(row.images_per_second > 0 and row.first_seconds > 0 for row in rows)
+
+
+def test_audits_beside_other_tools() -> None:
+    run = runpy.run_path(str(BENCHMARK.with_name("audit_speed.py")), run_name="audit_speed")["run"]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = run.__globals__["ten_lines"]().eval()
+    run.__globals__["networks"] = lambda epochs: {"untrained": network}
+    rows = run(rounds=1, epochs=1, images=30)
+    assert [row[1] for row in rows] == ["frlcore.audit", "foolbox", "pyautoattack"] and rows[0][-1] == "100.0%"
+    assert all(float(row[2]) > 0 for row in rows) and rows[0][3] == "" and float(rows[1][3].split()[0]) > 0

@@ -118,10 +118,10 @@ def audit(
     kept, truth = Kept(Path(keep) if keep else None, key, len(split)), split.labels.numpy()
     progress(int(kept.done.sum()))
     with arithmetic(where, tf32=False, benchmark=False):  # true float32 on a GPU, too
-        for number, (at, left) in enumerate(order.batches(truth, batch_size, seed, precision, kept)):
-            if kept.done[at].all():
+        for number, (batch, left) in enumerate(order.batches(truth, batch_size, seed, precision, kept)):
+            if kept.done[batch].all():
                 continue
-            begin, part = time.monotonic(), Split(*(t[at].to(where) for t in vars(split).values()))
+            begin, part = time.monotonic(), Split(*(t[batch].to(where) for t in vars(split).values()))
             with _noted(kept.heard):
                 if attack == "pgd":
                     one = outcomes(model, part, scale=scale, attack=how, batch_size=batch_size,
@@ -129,9 +129,9 @@ def audit(
                     clean, broken = one.clean, one.adversarial
                 else:
                     x = to_float(part.images, scale)
-                    broken = autoattack(model, x, part.labels, eps=eps, norm=norm, seed=seed, queries=queries).cpu()
-                    clean = ask(model, x).argmax(1).cpu()
-            kept.add(at, np.asarray(clean), np.asarray(broken), time.monotonic() - begin)
+                    answers = autoattack(model, x, part.labels, eps=eps, norm=norm, seed=seed, queries=queries)
+                    clean, broken = ask(model, x).argmax(1).cpu().numpy(), answers.cpu().numpy()
+            kept.add(batch, clean, broken, time.monotonic() - begin)
             progress(len(split) - left)
         done = kept.done
         split = Split(*(t[torch.from_numpy(done)] for t in vars(split).values()))
