@@ -109,6 +109,7 @@ def test_precisions_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert rows[0].ratio == 1 and all(row.images_per_second > 0 and row.first_seconds > 0 for row in rows)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # at foolbox's import
 def test_audits_beside_other_tools() -> None:
     run = runpy.run_path(str(BENCHMARK.with_name("audit_speed.py")), run_name="audit_speed")["run"]
     with torch.random.fork_rng():
