@@ -74,7 +74,7 @@ def _verdict(row: dict[str, Any]) -> str:
     if not counts:
         return str(row["verdict"])
     beside = f"<br>{row['beside']}" if row["beside"] else ""
-    return f"**{row['verdict']}**<small><br>{', '.join(counts)}{beside}</small>"
+    return f"**{row['verdict']}**<br>{', '.join(counts)}{beside}"
 
 
 def commands(judged: Judged) -> str:

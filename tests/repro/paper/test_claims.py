@@ -112,7 +112,7 @@ def test_every_verdict_comes_from_records(invent: Fake) -> None:
     shown = verdict_pages.shown(judged)
     assert shown[title].tolist()[5:7] == ["not yet run", "not in this edition"]
     assert shown.iloc[4, 0] == "**5** not yet run <small>(c)</small>"
-    assert shown[title].iloc[1] == "**mixed**<small><br>1 for (1 clear), 1 against (1 clear), 1 open</small>"
+    assert shown[title].iloc[1] == "**mixed**<br>1 for (1 clear), 1 against (1 clear), 1 open"
     assert shown[title].iloc[-1] == "**see the theory**: {ref}`x`"
     assert verdict_pages.commands(judged).splitlines()[0] == "* `frl run table2 --edition laptop`: 5"
     assert isinstance(verdict_pages.squares(judged), Figure)
