@@ -90,8 +90,9 @@ def _name(app: Any, doctree: nodes.document) -> None:
         if link["reftype"] == "numref" and link["reftarget"] in known:
             link["reftype"], link["refexplicit"] = "ref", True
             link[:] = [nodes.inline("", known[link["reftarget"]])]
-    words = next((one.astext() for one in doctree.findall(nodes.paragraph) if len(one.astext()) > 60), "")
-    doctree += nodes.meta("", name="description", content=" ".join(words.split())[:300])
+    words = next((one.astext() for one in doctree.findall(nodes.paragraph) if len(one.astext()) > 40), "")
+    if words:
+        doctree += nodes.meta("", name="description", content=" ".join(words.split())[:300])
     kept = app.env.metadata[app.env.docname]
     kept["frl_names"], kept["frl_list"] = here, any(doctree.findall(Listed))
 

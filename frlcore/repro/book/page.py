@@ -103,11 +103,18 @@ def _show_values(notebook: nbformat.NotebookNode) -> None:
 
 
 def _gather_silent_code(notebook: nbformat.NotebookNode) -> None:
-    """Move folded code that shows nothing to the next folded code, so that no fold stands there without a result."""
+    """Move folded code that shows nothing to the next folded code, and that of a footer to the one before.
+
+    So no fold stands there without a result, and a figure or table has one, above it.
+    """
     folded = [part for part in notebook.cells if part.cell_type == "code" and "hide-input" in _tags(part)]
     folded = [part for part in folded if "parameters" not in _tags(part)]
     for part, after in itertools.pairwise(folded):
         if not part.outputs:
             after.source = f"{part.source}\n\n{after.source}"
+    for before, part in itertools.pairwise([part for part in folded if part.outputs]):
+        if any('class="frl-source"' in output.get("data", {}).get("text/html", "") for output in part.outputs):
+            before.source = f"{before.source}\n\n{part.source}"
+            part.metadata["tags"] = ["remove-input"]
     silent = [part for part in folded[:-1] if not part.outputs]
     notebook.cells = [part for part in notebook.cells if not any(part is one for one in silent)]

@@ -97,7 +97,7 @@ def test_the_book_is_built_in_the_place_of_the_digits_edition(built: tuple[Path,
     assert 'id="tbl-x-digits"' in page
     assert ">smoke" in page  # the parameter reached the notebook
     assert page.count("Parameters of this page") == 1 and '"smoke"' in page  # folded, with their values
-    assert "Table R1 · digits" in page and 'name="description"' in page
+    assert "Table R1 · digits" in page and '<meta content="See ' in page
     source = (html.parent / "source" / "sections" / "digits" / "01_page.ipynb").read_text(encoding="utf-8")
     assert "frl notebook 01 -p edition smoke" in source and "{doc}`/rerun`" not in source  # this book has no such page
     assert "fig-y-old" in page
@@ -264,6 +264,7 @@ def test_figures_and_tables_have_the_papers_numbers_or_r() -> None:
 def test_parameters_are_folded_with_their_values_and_code_without_a_result_joins_the_next() -> None:
     fold, quiet = {"tags": ["hide-input"]}, "markdown between"
     output = nbformat.v4.new_output("stream", text="x")
+    footer = nbformat.v4.new_output("display_data", {"text/html": '<div class="frl-source">data</div>'})
     cells = [
         nbformat.v4.new_code_cell('a: str = "old"  # which\nb: int = 1', metadata={"tags": ["parameters"]}),
         nbformat.v4.new_code_cell('a = "new"', metadata={"tags": ["injected-parameters"]}),
@@ -271,14 +272,17 @@ def test_parameters_are_folded_with_their_values_and_code_without_a_result_joins
         nbformat.v4.new_markdown_cell(quiet),
         nbformat.v4.new_code_cell("two", metadata=fold),
         nbformat.v4.new_code_cell("three", metadata=fold, outputs=[output]),
+        nbformat.v4.new_code_cell("footer", metadata=fold, outputs=[footer]),
         nbformat.v4.new_code_cell("seen"),  # not folded: stays where it is, without a result too
         nbformat.v4.new_code_cell("last", metadata=fold),
     ]
     book = nbformat.v4.new_notebook(cells=cells, metadata={"papermill": {"parameters": {"a": 'n"ew'}}})
     shown = page.page(book, (), "digits", ending="## Rerun")
     assert [cell.source for cell in shown.cells] == [
-        'a: str = "n\\"ew"  # which\nb: int = 1', quiet, "one\n\ntwo\n\nthree", "seen", "last", "## Rerun",
+        'a: str = "n\\"ew"  # which\nb: int = 1', quiet, "one\n\ntwo\n\nthree\n\nfooter", "footer", "seen", "last",
+        "## Rerun",
     ]  # fmt: skip
+    assert shown.cells[3].metadata.tags == ["remove-input"] and shown.cells[2].metadata.tags == ["hide-input"]
     assert shown.cells[0].metadata.tags == ["parameters", "hide-input"]
 
 
