@@ -64,7 +64,7 @@ def attack(found: Results, method: str, classes: Sequence[int], each: int = 2, s
     with torch.no_grad():
         surest = [model(images).softmax(1).max(1) for images in (x, after)]
     answers, surety = (tuple(getattr(one, name).numpy() for one in surest) for name in ("indices", "values"))
-    return Attacked(method, y.numpy(), x.numpy(), after.numpy(), answers, surety)  # type: ignore[arg-type]
+    return Attacked(method, y.numpy(), x.numpy(), after.numpy(), answers, surety)
 
 
 def attacks(found: Results, store: Store | None = None) -> tuple[list[Attacked], list[str]]:

@@ -66,11 +66,11 @@ def overview(found: Results) -> Figure:
                        for m, _ in drawn])  # fmt: skip
     for (method, (color, marker)), (worst, average) in zip(drawn, points, strict=True):
         wide, tall = (bootstrap(found.labels, found.wrong(method, "robust"), s) for s in ("worst", "average"))
-        ax.hlines(average, *(100 * end for end in wide), color=color, lw=0.8, alpha=0.6)
-        ax.vlines(worst, *(100 * end for end in tall), color=color, lw=0.8, alpha=0.6)
-        (mark,) = ax.plot(worst, average, marker, ms=9, color=color)
+        ax.hlines(average, 100 * wide[0], 100 * wide[1], color=color, lw=0.8, alpha=0.6)
+        ax.vlines(worst, 100 * tall[0], 100 * tall[1], color=color, lw=0.8, alpha=0.6)
+        (point,) = ax.plot(worst, average, marker, ms=9, color=color)
         text = told(found, method, "robust error of the worst class", worst / 100, *wide)
-        tips(mark, [f"{text}; average {average:.1f}% [{100 * tall[0]:.1f}, {100 * tall[1]:.1f}]"])
+        tips(point, [f"{text}; average {average:.1f}% [{100 * tall[0]:.1f}, {100 * tall[1]:.1f}]"])
     ax.set(xlabel="robust error of the worst class, %  (left is fairer)", ylabel="average robust error, %")
     label_points(ax, points, [short(method) for method, _ in drawn], [color for _, (color, _) in drawn])
     return closed(fig)
