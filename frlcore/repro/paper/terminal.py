@@ -73,7 +73,7 @@ def _split(found: Results) -> tuple[Results, Results]:
     """The runs themselves, and the checks of runs, which hold other predictions."""
     sides: tuple[dict[str, list[list[Record]]], ...] = ({}, {})
     for method, seeds in found.records.items():
-        sides[bool(parse(method)[2])][method] = seeds
+        sides[parse(method)[2] in ERRORS][method] = seeds  # averaged weights are the run itself
     return replace(found, records=sides[0]), replace(found, records=sides[1])
 
 

@@ -7,9 +7,10 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from frlcore.repro.book import notebook
-from frlcore.repro.paper import plan, records, successors, verdicts
+from frlcore.repro.paper import plan, records, successors, terminal, verdicts
 from frlcore.repro.paper.successors import CONTROL, FRL
 from frlcore.settings import info
 
@@ -111,3 +112,10 @@ def test_the_page_has_its_plans() -> None:
     assert f'"{successors.PLAN}"' in text and '"successors-autoattack"' in text
     mentioned = {test.first for one in successors.STATEMENTS for test in one.tests}
     assert mentioned <= set(plan.methods("successors"))
+
+
+def test_the_terminal_prints_averaged_weights_beside_the_others() -> None:
+    found, console = made(PLAIN | {"cfa": [*FLAT, 80], "cfa+average": [*FLAT, 60]}), Console(width=100, record=True)
+    console.print(terminal.terminal(found, terminal.tidy(found)))
+    text = console.export_text()
+    assert "CFA, averaged" in text and "60.0 [" in text and "80.0 [" in text
