@@ -20,7 +20,6 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 
 from frlcore.errors import UserError
-from frlcore.repro.runs import needs
 from frlcore.repro.runs.job import Ended, Job, Message, Progress, log, summary, work
 from frlcore.repro.runs.store import Store
 from frlcore.repro.runs.task import Run, Task
@@ -59,6 +58,8 @@ def run_local(
     that fails does not stop the others; at the end a UserError says what failed. While another process has a run in
     hand, the next ones are made. Memory and disk are looked at first (`needs.check`).
     """
+    from frlcore.repro.runs import needs  # and with it torch, which planning does without
+
     if threads < 1:
         raise UserError(f"threads must be at least 1, got {threads}")
     todo = unfinished(runs, store)

@@ -25,7 +25,7 @@ from frlcore.repro.paper import plan
 from frlcore.repro.places import PROJECT
 from frlcore.repro.runs import worker
 from frlcore.repro.runs.engines import run_local, unfinished
-from frlcore.repro.runs.job import Progress
+from frlcore.repro.runs.job import Message, Progress
 from frlcore.repro.runs.store import Store
 from frlcore.repro.runs.task import Run, canonical
 from frlcore.repro.runs.worker import carry_out
@@ -103,7 +103,7 @@ def test_progress_counts_every_epoch_and_every_run_once(store: Store, tiny_run: 
     seen: list[Progress] = []
     assert run_local(runs, store, workers=2, device="cpu", on_progress=seen.append) == 0
     for run in runs:
-        mine = [(one.step, one.done) for one in seen if one.run.key == run.key]
+        mine = [(one.step, one.done) for one in seen if isinstance(one, Progress) and one.run.key == run.key]
         last = run.training.epochs
         assert mine == [(epoch, False) for epoch in range(1, last + 1)] + [(last, True)]
 
@@ -152,8 +152,9 @@ def test_a_worker_that_is_killed_is_reported_and_its_run_goes_on_later(store: St
     """As the system does when memory runs out."""
     run = tiny_run(training={"epochs": 40})
 
-    def kill(progress: Progress) -> None:
-        for process in multiprocessing.active_children() if progress.step == 2 else ():
+    def kill(message: Message) -> None:
+        now = isinstance(message, Progress) and message.step == 2
+        for process in multiprocessing.active_children() if now else ():
             process.kill()
 
     said = failure(lambda: run_local([run], store, workers=1, device="cpu", on_progress=kill))
@@ -187,8 +188,8 @@ def test_a_run_in_other_hands_is_passed_over_and_taken_up_when_it_is_free(store:
     with ExitStack() as stack:
         stack.enter_context(store.lock(held.key))
 
-        def see(message: Progress) -> None:
-            if message.done:
+        def see(message: Message) -> None:
+            if isinstance(message, Progress) and message.done:
                 done.append(message.run.seed)
                 stack.close()  # the other process lets go
 
@@ -307,7 +308,7 @@ def test_with_a_time_limit_the_order_is_the_plans_and_else_the_long_go_first(
     seen: list[Progress] = []
     deadline = time.time() + 3600 if limited else None
     assert run_local(runs, store, workers=1, device="cpu", deadline=deadline, on_progress=seen.append) == 0
-    assert [one.run.seed for one in seen if one.done] == ([1, 3, 2] if limited else [3, 2, 1])
+    assert [one.run.seed for one in seen if isinstance(one, Progress) and one.done] == ([1, 3, 2] if limited else [3, 2, 1])
 
 
 def test_the_deadline_stops_at_an_epochs_end_and_the_next_go_ends_with_the_same_bytes(
