@@ -15,7 +15,9 @@ document.addEventListener("DOMContentLoaded", () => {
     add(box, "p", { text: box.dataset.about + "." });
     const bar = add(box, "div", { class: "frl-controls" }), choose = {};
     for (const [key, name] of FILTERS) choose[key] = select(bar, name, ["", ...unique(data.runs.map(row => row[key]))], value => value === "" ? "all" : value);
-    choose.edition.value = data.runs[0].edition; // errors of different data are not to be compared
+    const rowsOf = edition => data.runs.filter(row => row.edition === edition).length;
+    const fullest = Object.keys(data.classes).sort((p, q) => rowsOf(q) - rowsOf(p))[0];
+    choose.edition.value = fullest; // one: errors on different data are not to be compared
     choose.kind = select(bar, "Error", KINDS);
     const first = section("Average against worst class"), second = section("Two methods, class by class");
     const third = section("What the policy did");
@@ -30,7 +32,7 @@ document.addEventListener("DOMContentLoaded", () => {
     function draw() {
       const rows = data.runs.filter(row => FILTERS.every(([key]) => choose[key].value === "" || String(row[key]) === choose[key].value));
       showScatter(rows);
-      const edition = choose.edition.value || data.runs[0].edition;
+      const edition = choose.edition.value || fullest;
       const methods = unique(data.runs.filter(row => row.edition === edition).map(row => row.method));
       fill(a, methods, label, "pgd");
       fill(b, methods, label, "frl-reweight+remargin-0.05");
@@ -75,7 +77,7 @@ document.addEventListener("DOMContentLoaded", () => {
     // 2. Two methods on the same images.
     function compare() {
       versus.replaceChildren();
-      const edition = choose.edition.value || data.runs[0].edition, kind = choose.kind.value;
+      const edition = choose.edition.value || fullest, kind = choose.kind.value;
       if (!a.value || a.value === b.value) return add(versus, "p", { text: "Choose two different methods." });
       const turned = !(`${a.value}|${b.value}` in data.pairs[edition]);
       const tests = data.pairs[edition][turned ? `${b.value}|${a.value}` : `${a.value}|${b.value}`][kind];
@@ -97,12 +99,12 @@ document.addEventListener("DOMContentLoaded", () => {
 
     // 3. One line per class over the epochs.
     function quantities() {
-      const there = data.courses[choose.edition.value || data.runs[0].edition]?.[who.value] || {};
+      const there = data.courses[choose.edition.value || fullest]?.[who.value] || {};
       fill(what, Object.keys(there), key => data.quantities[key], "margin");
     }
     function follow() {
       lines.replaceChildren();
-      const edition = choose.edition.value || data.runs[0].edition, values = data.courses[edition]?.[who.value]?.[what.value];
+      const edition = choose.edition.value || fullest, values = data.courses[edition]?.[who.value]?.[what.value];
       if (!values) return add(lines, "p", { text: "No policy treated the classes differently here." });
       const known = values.flat().filter(value => value !== null), last = values[0].length - 1, name = data.quantities[what.value];
       const plot = axes(lines, [0, last * 1.12], known, "epoch of fine-tuning", name, `${name} of every class over the epochs`);

@@ -21,7 +21,7 @@ NAMES = {
 PANEL = 3.4  # inches: a panel's width, at which its words can be read on a phone
 RC: dict[Any, Any] = {
     "axes.spines.top": False, "axes.spines.right": False, "axes.titlelocation": "left", "axes.titlesize": "medium",
-    "figure.constrained_layout.use": True, "font.size": 10, "svg.fonttype": "none", "svg.hashsalt": "frlcore",
+    "figure.constrained_layout.use": True, "font.size": 11, "svg.fonttype": "none", "svg.hashsalt": "frlcore",
 }  # fmt: skip
 _TIPS, _PANELS = "tips:", "panels:"  # an artist's id carries them into the SVG, the one way through matplotlib
 

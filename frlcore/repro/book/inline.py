@@ -23,6 +23,7 @@ FONT = re.compile(r"font: ((?:italic |oblique |bold |\d00 )*)([\d.]+px)[^;]*")
 FAMILY = re.compile(r"font-family: [^;]*;? ?")
 LINK = re.compile(r"url\(#([^)]+)\)")
 COLORS = {color.lower(): f"var({name}, {color.lower()})" for color, name in NAMES.items()} | {"#000000": "currentColor"}
+LEAST = 0.92  # a panel gets no smaller than this, but where the screen is: then the next one stands below
 REACH = 9  # radius in points within which a mark answers to a pointer
 
 
@@ -67,7 +68,8 @@ def figure(svg: str, alt: str, prefix: str) -> str:
     for index in range(columns * rows):
         row, column = divmod(index, columns)
         box = f"{column * size[0]:.1f} {row * size[1]:.1f} {size[0]:.1f} {size[1]:.1f}"
-        width = f"max-width: {1.4 * size[0]:.0f}px; flex-basis: {100 / columns - 1:.0f}%"
+        width = f"flex-basis: {100 / columns - 1:.0f}%; min-width: min(100%, {LEAST * size[0]:.0f}px); "
+        width += f"max-width: {1.4 * size[0]:.0f}px"
         look = {"class": "frl-panel", "viewBox": box, "fill": "currentColor", "style": width}
         panel = SubElement(group, "svg", look)
         panel.extend(_of_panel(root, whole, index, columns * rows))

@@ -22,7 +22,7 @@ from frlcore.repro.paper import plan
 from frlcore.repro.paper.drawing import closed
 from frlcore.repro.paper.records import Results
 from frlcore.repro.paper.trained import trained
-from frlcore.repro.runs.store import Store
+from frlcore.repro.runs.store import Store, default_store
 from frlcore.repro.style import BLUE, PANEL, VERMILLION, panels
 
 METHODS = ("natural", "pgd", "frl-reweight+remargin-0.05")
@@ -68,13 +68,19 @@ def attack(found: Results, method: str, classes: Sequence[int], each: int = 2, s
 
 
 def attacks(found: Results, store: Store | None = None) -> tuple[list[Attacked], list[str]]:
-    """The attacks on every one of `METHODS` whose weights are at hand, and the reasons why others are missing."""
+    """The attacks on every one of `METHODS` whose weights and images are at hand, and what makes the others."""
+    store, ed = store or default_store(), found.edition
     done, reasons = [], []
     for method in METHODS:
+        key = plan.run(ed.name, method).key
+        if not any(store.find(key, f"{name}.safetensors") for name in ("last", "half")):
+            reasons.append(f"{plan.label(method)}: its weights are not at hand; `{found.command}` makes them")
+            continue
         try:
             done.append(attack(found, method, hard_and_easy(found), store=store))
-        except UserError as error:
-            reasons.append(f"{plan.label(method)}: {error}")
+        except UserError:  # names a folder of this machine, which is no matter of the page
+            fetched = f"the images of {ed.title} are not at hand; `{found.command}` fetches them"
+            reasons.append(f"{plan.label(method)}: {fetched}")
     return done, reasons
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from frlcore.errors import UserError
 from frlcore.repro.paper import attack_pictures, figures
 from frlcore.repro.paper.records import Results, results
 from frlcore.repro.runs.store import Store
@@ -27,7 +28,20 @@ def test_images_of_both_classes_are_attacked_within_the_radius(found: Results, u
 def test_what_has_no_weights_is_said(found: Results, undisturbed: Store) -> None:
     shown, reasons = attack_pictures.attacks(found, undisturbed)
     assert [one.method for one in shown] == ["pgd", "frl-reweight+remargin-0.05"]
-    assert len(reasons) == 1 and reasons[0].startswith("Natural Training: ")
+    made_by = "`frl run overview --edition smoke` makes them"
+    assert reasons == [f"Natural Training: its weights are not at hand; {made_by}"]
+
+
+def test_missing_images_are_said_without_a_folder(
+    found: Results, undisturbed: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise UserError("/some/folder/data_batch_1 is missing")
+
+    monkeypatch.setattr(attack_pictures.data, "load", missing)
+    shown, reasons = attack_pictures.attacks(found, undisturbed)
+    assert shown == [] and len(reasons) == 3 and not any("/some" in reason for reason in reasons)
+    assert reasons[1].startswith("PGD Adv. Training: the images of Handwritten digits")
 
 
 def test_the_gallery_has_a_panel_a_model_and_names_the_amplification(found: Results, undisturbed: Store) -> None:
