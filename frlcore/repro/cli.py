@@ -189,7 +189,7 @@ def book(
         found = records.results("table2", name)
         if found.present:
             out.print(terminal.methods(found, records.tidy(found), kinds=("robust",)))
-    for line in headline.answers(editions):
+    for line in [one for part in headline.answers(editions) for one in part]:
         out.print(line.replace("**", ""), soft_wrap=True, markup=False)
     out.print(f"The book is ready after {clock(time.monotonic() - begin)}: {index}", soft_wrap=True, markup=False)
     if printed:

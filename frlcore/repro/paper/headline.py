@@ -25,24 +25,25 @@ def leading(editions: Iterable[str], store: Store | None = None) -> str:
     return next(compared, next(filter(small, names), names[-1]))
 
 
-def answers(editions: Iterable[str], store: Store | None = None) -> list[str]:
-    """Three answers and how sure they are, in sentences, each from the first edition whose records can give it.
+def answers(editions: Iterable[str], store: Store | None = None) -> tuple[list[str], list[str]]:
+    """Three answers in sentences, each from the first edition whose records can give it, and what to know of them.
 
-    Where the paper's data cannot give one yet, it is judged on what stands in for them, and the last sentence says what
-    the paper's data say so far. Without any adversarially trained model there is nothing to answer: an empty list.
+    That is how sure they are and, where the paper's data cannot give one yet and what stands in for them is judged,
+    what the paper's data say so far. Without any adversarially trained model there is nothing to answer: empty lists.
     """
     names = list(editions)
     found = {name: results(PLAN, name, store) for name in names}
     trained = [name for name in names if "pgd" in found[name].present]
     if not trained:
-        return []
-    said = [conclusion.disparity(found[trained[0]])]
+        return [], []
+    said, known = [conclusion.disparity(found[trained[0]])], []
     for name in [name for name in trained if conclusion.complete(found[name])][:1]:
         strong = results("autoattack", name, store) if "autoattack" in plan.plans(name) else None
         said += [conclusion.remedy(found[name], strong), conclusion.price(found[name])]
-        said.append(conclusion.sureness(found[name]))
+        known.append(conclusion.sureness(found[name]))
     waiting = [name for name in names if not small(name) and not conclusion.complete(found[name])]
-    return said + [_so_far(found[name], told=name == trained[0]) for name in waiting if found[name].present]
+    known += [_so_far(found[name], told=name == trained[0]) for name in waiting if found[name].present]
+    return said, known
 
 
 def _so_far(found: Results, told: bool) -> str:
