@@ -1,4 +1,4 @@
-# make book | make test | make lab | make setup | make clean | make lock
+# make book | make pdf | make test | make fuzz | make lab | make setup | make clean | make lock | make sbom
 # Each target sets up .venv by itself: Python >= 3.11 and make are all that is needed.
 
 PYTHON ?= python3
@@ -12,7 +12,7 @@ digest = $(shell (pwd -P; cat $(1)) | (sha256sum 2>/dev/null || shasum -a 256) |
 LOCKED := $(VENV)/.locked-$(call digest,requirements.lock)
 READY := $(VENV)/.ready-$(call digest,requirements.lock pyproject.toml)
 
-.PHONY: book pdf test lab setup clean lock anew
+.PHONY: book pdf test fuzz lab setup clean lock sbom anew
 
 book: $(READY)
 	@$(VENV)/bin/frl book
@@ -25,6 +25,10 @@ test: $(READY)
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/python -m mypy --no-error-summary
 	@$(ONE_THREAD) $(VENV)/bin/python -m pytest
+
+# The tests that draw their input at random, with fifty times as much of it.
+fuzz: $(READY)
+	@$(ONE_THREAD) $(VENV)/bin/python -m pytest --hypothesis-profile=long tests/fuzz
 
 lab: $(READY)
 	@$(VENV)/bin/python -m frlcore.repro.book.lab
@@ -58,6 +62,15 @@ $(READY): $(LOCKED)
 	@$(PIP) install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
 	@$(PIP) check
 	@touch $@
+
+# The bill of materials of all that the lock installs, then what is known of holes in it, with tools of their own. Both
+# come from the package registry; pip-audit asks pypi.org, and fails where that does not know a package, for silence is no proof.
+sbom:
+	@$(PYTHON) -m venv --clear _build/sbom
+	@_build/sbom/bin/python -m pip install --disable-pip-version-check --quiet cyclonedx-bom==7.5.0 pip-audit==2.10.1
+	@_build/sbom/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible -o _build/sbom.json
+	@echo "Wrote _build/sbom.json; now looking for known vulnerabilities, which needs the network"
+	@_build/sbom/bin/pip-audit --strict --require-hashes --disable-pip -r requirements.lock
 
 # Resolve all versions anew (needs uv). `make lock LOCK_ARGS=--upgrade` moves to the newest ones.
 lock:

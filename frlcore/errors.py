@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from unicodedata import category
+
+JOINERS = "\u200c\u200d"  # without them Persian words and some emoji fall apart
+
+
+def plain(text: object) -> str:
+    """Text that no terminal and no page acts on: control and direction characters and raw bytes appear as escapes."""
+    return "".join(c if c.isprintable() or c in JOINERS or category(c) == "Zs" else ascii(c)[1:-1] for c in str(text))
+
 
 class UserError(ValueError):
     """Bad input or a broken environment; the message is one line that says what is wrong and what to do.
+
+    Names of files and classes stand in it as `plain` shows them, whoever chose them.
 
     Arguments:
     - the message
@@ -20,6 +31,9 @@ class UserError(ValueError):
     ...     print(error)
     an attack needs at least 1 step, got steps=0
     """
+
+    def __init__(self, message: object) -> None:
+        super().__init__(plain(message))
 
 
 class Diverged(UserError):

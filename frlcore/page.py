@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from frlcore.errors import plain
+
 # blue and vermillion of Okabe and Ito, which colour-blind readers tell apart; the marks differ in shape, too
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
@@ -25,9 +27,14 @@ svg { max-width: 100%; height: auto; font: 13px system-ui, sans-serif; }
 ROW, LEFT, WIDTH = 22, 190, 560  # pixels: of a class in the plot, of its name, of the scale from 0 to 100
 
 
+def text(value: object) -> str:
+    """What somebody called something, or said of it, as HTML shows it: every character itself or its escape."""
+    return html.escape(plain(value))
+
+
 def page(title: str, *parts: str) -> str:
     """A whole page; `parts` are HTML, the title is text."""
-    name, body = html.escape(title), "\n".join(parts)
+    name, body = text(title), "\n".join(parts)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{name}</title><style>{STYLE}</style></head>
 <body><h1>{name}</h1>
@@ -38,30 +45,30 @@ def page(title: str, *parts: str) -> str:
 
 def grid(heads: Sequence[Any], rows: Sequence[Sequence[Any]], bold: int = 0) -> str:
     """An HTML table, its last `bold` rows in bold."""
-    head = "".join(f"<th>{html.escape(str(text))}</th>" for text in heads)
+    head = "".join(f"<th>{text(cell)}</th>" for cell in heads)
     body = ""
     for i, row in enumerate(rows):
         mark = ' class="total"' if i >= len(rows) - bold else ""
-        body += f"<tr{mark}>" + "".join(f"<td>{html.escape(str(text))}</td>" for text in row) + "</tr>"
+        body += f"<tr{mark}>" + "".join(f"<td>{text(cell)}</td>" for cell in row) + "</tr>"
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def heat(counts: np.ndarray, names: Sequence[str]) -> str:
     """A table of counts (C, C), each row coloured by its shares of the row; row: the class, column: taken for."""
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in ("taken for", *names))
+    head = "".join(f"<th>{text(name)}</th>" for name in ("taken for", *names))
     body = ""
     for name, row in zip(names, counts, strict=True):
         shares = row / max(row.sum(), 1)
         cells = "".join(f'<td style="background: rgb(0 114 178 / {share:.2f})">{int(count)}</td>'
                         for count, share in zip(row, 0.7 * shares, strict=True))  # fmt: skip
-        body += f"<tr><td>{html.escape(name)}</td>{cells}</tr>"
+        body += f"<tr><td>{text(name)}</td>{cells}</tr>"
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def picture(content: bytes, alt: str, kind: str = "svg+xml") -> str:
     """A picture inside the page."""
     address = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-    return f'<img alt="{html.escape(alt)}" src="{address}">'
+    return f'<img alt="{text(alt)}" src="{address}">'
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -90,7 +97,7 @@ def dots(names: Sequence[str], errors: dict[str, tuple[np.ndarray, np.ndarray, n
     for i, name in enumerate(names):
         y = ROW * (i + 1)
         short = name if len(name) <= 24 else f"{name[:23]}…"
-        lines.append(f'<text x="{LEFT - 12}" y="{y + 4}" text-anchor="end">{html.escape(short)}</text>')
+        lines.append(f'<text x="{LEFT - 12}" y="{y + 4}" text-anchor="end">{text(short)}</text>')
         for kind, shift in (("standard", -4), ("robust", 4)):
             at, low, high = (LEFT + WIDTH * part[i] for part in errors[kind])
             middle = y + shift

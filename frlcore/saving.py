@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from frlcore.errors import UserError
 from frlcore.settings import DataInfo
 
 FORMAT = "frlcore 2"
+LARGEST = 2**16  # channels, or pixels a side
 BLANK = "0" * 64  # stands in the file where the digest will, while the digest is taken
 
 
@@ -84,6 +86,8 @@ def load_model(path: str | Path, *, device: str = "cpu") -> tuple[nn.Module, tup
     frlcore.errors.UserError: no model can be read from absent.safetensors: it is missing, truncated or of another kind
     """
     try:
+        if not Path(path).is_file():  # a pipe would be waited for without an end
+            raise FileNotFoundError
         content = Path(path).read_bytes()
         with safe_open(path, "pt") as file:
             facts = file.metadata() or {}
@@ -95,16 +99,30 @@ def load_model(path: str | Path, *, device: str = "cpu") -> tuple[nn.Module, tup
     digest = facts.get("digest", "")
     if hashlib.sha256(content.replace(digest.encode(), BLANK.encode(), 1)).hexdigest() != digest:
         raise UserError(f"{path} is damaged: its content has changed since it was written; copy or train it again")
-    classes = tuple(json.loads(facts["classes"]))
-    model = _built(facts["model"], len(classes), json.loads(facts["shape"])[0], weights)
+    classes, channels = _described(path, facts)
+    model = _built(facts.get("model", "absent"), len(classes), channels, weights)
     model.load_state_dict(weights)
     return model.to(pick_device(device)).eval(), classes
 
 
+def _described(path: str | Path, facts: Mapping[str, str]) -> tuple[tuple[str, ...], int]:
+    """The names of the classes and the channels of the images; UserError where the file does not say them."""
+    try:
+        classes, shape = json.loads(facts["classes"]), json.loads(facts["shape"])
+        names = classes == list(classes) and [type(name) for name in classes] == [str] * len(set(classes))
+        sound = names and [type(side) for side in shape] == [int] * 3 and 0 < min(shape) <= max(shape) <= LARGEST
+    except (KeyError, ValueError, TypeError, RecursionError):
+        sound = False
+    if not sound:
+        raise UserError(f"{path} does not say which classes its model tells apart, or on which images")
+    return tuple(classes), shape[0]
+
+
 def _built(name: str, classes: int, channels: int, weights: Mapping[str, Tensor]) -> nn.Module:
     """A new model of this name; raises UserError unless the weights have its names and shapes."""
-    model = models.build(name, num_classes=classes, in_channels=channels, seed=0)
-    wanted = {key: tuple(t.shape) for key, t in model.state_dict().items()}
+    with torch.device("meta"):  # no memory yet: the numbers may be anybody's
+        planned = models.build(name, num_classes=classes, in_channels=channels, seed=0)
+    wanted = {key: tuple(t.shape) for key, t in planned.state_dict().items()}
     found = {key: tuple(t.shape) for key, t in weights.items()}
     for key in sorted(wanted.keys() | found.keys()):
         if wanted.get(key) != found.get(key):
@@ -112,7 +130,7 @@ def _built(name: str, classes: int, channels: int, weights: Mapping[str, Tensor]
                 f"the weights are not those of a {name} with {classes} classes and {channels} channels: {key} is "
                 f"{found.get(key, 'absent')}, not {wanted.get(key, 'absent')}"
             )
-    return model
+    return models.build(name, num_classes=classes, in_channels=channels, seed=0)
 
 
 def put(path: Path, content: bytes) -> None:

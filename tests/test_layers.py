@@ -13,8 +13,8 @@ import frlcore
 # A line may import from the lines above it. Rooms on one line know nothing of each other; a line of wings is opened
 # below, where the rooms of each wing stand in the same order.
 HOUSE = """
-errors page
-settings classwise significance device
+errors
+page settings classwise significance device
 seam models data theory answers averaging
 successors attacks certificates
 policies frozen checkpoint
@@ -22,7 +22,7 @@ evaluate evidence strong smoothing acceleration
 training
 fitting saving
 auditing
-repro.places repro.style repro.show repro.surroundings
+repro.places repro.style repro.show repro.surroundings repro.terminal
 repro.runs
 repro.paper repro.own
 repro.book

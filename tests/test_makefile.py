@@ -87,3 +87,10 @@ def test_the_lab_starts_as_root_too_with_kernels_of_its_own(make: Make, tmp_path
     assert f'JUPYTER_PATH="{tmp_path}/.venv/share/jupyter:' in told  # before those of other environments
     (module,) = re.findall(r"python -m (frlcore\S+)", told)
     assert importlib.util.find_spec(module) is not None
+
+
+def test_the_bill_of_materials_is_of_the_lock_and_made_by_pinned_tools(make: Make) -> None:
+    told = make("--dry-run", "sbom").stdout
+    assert re.findall(r"(\S+)==\d+\.\d+\.\d+", told) == ["cyclonedx-bom", "pip-audit"]
+    assert "cyclonedx-py requirements requirements.lock" in told and "-o _build/sbom.json" in told
+    assert "pip-audit --strict" in told  # what it does not know must not count as sound

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,12 +41,12 @@ def page(
     facts: Mapping[str, str],
 ) -> str:
     """The whole page; `frame` is `Audit.frame()`, `compared` holds `Audit.compare` by error, `bias` is a fraction."""
-    parts = [f"<p>{html.escape(verdict(frame, bias))}</p>"]
-    parts += [f"<p><strong>{html.escape(note)}</strong></p>" for note in notes]
+    parts = [f"<p>{pages.text(verdict(frame, bias))}</p>"]
+    parts += [f"<p><strong>{pages.text(note)}</strong></p>" for note in notes]
     cells = pages.grid(["error", *statistics.values()], summary(frame, statistics))
     parts += [f'<div class="wide">{cells}</div>']
     for kind, table in compared.items():
-        parts += [f"<h2>Against the other model: {kind} error</h2>", f"<p>{html.escape(in_words(table))}</p>",
+        parts += [f"<h2>Against the other model: {kind} error</h2>", f"<p>{pages.text(in_words(table))}</p>",
                   pages.grid(["class", "this", "other", "change", "p", "this model is"], changes(table), bold=3),
                   ]  # fmt: skip
     parts += [f"<p><small>{TESTED}</small></p>"] * bool(compared)
@@ -129,5 +128,5 @@ def _pair(one: Any, names: Sequence[str]) -> str:
     shown = ""
     for pixels, answer in ((one.before, one.clean), (one.after, one.adversarial)):
         image = pages.picture(pages.png(pixels), f"{names[one.label]}, taken for {names[answer]}", "png")
-        shown += f"<figure>{image}<figcaption>{html.escape(names[answer])}</figcaption></figure>"
+        shown += f"<figure>{image}<figcaption>{pages.text(names[answer])}</figcaption></figure>"
     return shown

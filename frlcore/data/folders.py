@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from frlcore.data.pictures import HEIC, decode, plain, readable
+from frlcore.data.pictures import HEIC, decode, readable
 from frlcore.data.splits import Splits, assemble, digest, shuffled_classes
-from frlcore.errors import UserError
+from frlcore.errors import UserError, plain
 from frlcore.settings import AUGMENTS, DataInfo
 
 PARTS = {

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from frlcore.errors import UserError
+from frlcore.errors import UserError, plain
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -101,11 +101,6 @@ def reason(error: Exception, file: Path) -> str:
     return plain(str(error).partition("\n")[0])[:100] or type(error).__name__
 
 
-def plain(text: object) -> str:
-    """Text that a terminal can show: control characters and bytes that are no text appear as escapes."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
-
-
 def free_memory() -> int | None:
     """Bytes of memory that can be had without swapping; None where the system does not say."""
     try:
@@ -123,6 +118,8 @@ def _read(file: Path, size: int, formats: list[str]) -> np.ndarray:
     """One file as RGB uint8 `(3, size, size)`."""
     from PIL import Image, ImageOps
 
+    if file.exists() and not file.is_file():
+        raise UserError("it is no ordinary file")  # a pipe would be waited for without an end
     with Image.open(file, formats=formats) as image:
         image.draft("RGB", (2 * size, 2 * size))  # a JPEG is decoded no finer than needed
         image.load()

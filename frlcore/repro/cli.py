@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from frlcore.errors import UserError
+from frlcore.errors import UserError, plain
 from frlcore.repro.own import commands as own
 from frlcore.repro.own.commands import DeviceOption
 from frlcore.repro.paper import plan as plans
@@ -23,8 +22,10 @@ from frlcore.repro.runs.progress import Report, clock
 from frlcore.repro.runs.store import default_store
 from frlcore.repro.runs.task import Run, Task
 from frlcore.repro.surroundings import OutputError, a_home, complain, watched_output
+from frlcore.repro.terminal import Commands, Terminal
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -34,7 +35,7 @@ app = typer.Typer(
     "Results are kept by content: what was made once is never made again, and a run that was interrupted goes on "
     "from its last whole epoch.",
 )
-out = Console(highlight=False)
+out = Terminal()
 
 PlanArgument = Annotated[str, typer.Argument(metavar="PLAN", help=f"A figure or table: {', '.join(plans.NAMES)}.")]
 EditionOption = Annotated[str, typer.Option(help=f"Data set and size: {', '.join(plans.EDITIONS)}.")]
@@ -76,7 +77,7 @@ def device_plan(
     """
     from frlcore.repro.paper import device_plan as lent
 
-    out.print(lent.text(minutes, default_store()), soft_wrap=True, markup=False)
+    out.print(*lent.text(minutes, default_store()).splitlines(), sep="\n", soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -261,7 +262,8 @@ def train(
     side = (workers or 1) if engine == "ray" else len(places(usual(todo, device), workers))  # Ray says later
     if pace := recorded([one for one in runs if isinstance(one, Run)], store):
         whole = clock(sum(one.cost for one in todo) * pace.seconds / min(side, len(todo)))
-        out.print(f"About {whole} if each goes as the newest record of its network ({pace.device}).", soft_wrap=True)
+        line = f"About {whole} if each goes as the newest record of its network ({pace.device})."
+        out.print(line, soft_wrap=True, markup=False)
     begin = time.monotonic()
     carry_out = partial(run_cluster, address=address) if engine == "ray" else run_local
     with Report(todo, titles, out, side) as report:
@@ -296,6 +298,9 @@ def main() -> None:
         sys.exit(2)
     except UserError as error:
         complain(f"frl: {error}")
+        sys.exit(2)
+    except OSError as error:  # of a name that the system refuses: too long, in a folder that may not be looked into
+        complain(f"frl: cannot use {plain(error.filename or 'a file')}: {error.strerror or error}")
         sys.exit(2)
     except (KeyboardInterrupt, SystemExit) as end:  # Typer turns the first into the second, with status 130
         if isinstance(end, SystemExit) and end.code != 130:

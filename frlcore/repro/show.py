@@ -11,7 +11,9 @@ import re
 import pandas as pd
 from IPython.display import HTML, Markdown
 
+from frlcore import errors
 from frlcore.errors import UserError
+from frlcore.page import text
 
 MISSING = "–"  # en dash: a number that does not exist
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -42,9 +44,14 @@ def cell(value: object, digits: int = 1) -> str:
     return str(value)
 
 
-def _escape(text: str) -> str:
+def _escape(words: str) -> str:
     """Keep a string inside its cell: no line breaks, no bare pipe."""
-    return re.sub(r"(?<!\\)\|", r"\\|", " ".join(text.split()))
+    return re.sub(r"(?<!\\)\|", r"\\|", " ".join(words.split()))
+
+
+def literal(name: object) -> str:
+    """A name that somebody chose, for a sentence or a table in Markdown: neither Markdown, mathematics nor HTML."""
+    return re.sub(r"[^\w\s.,:;%“”-]|_", lambda match: f"&#{ord(match[0])};", errors.plain(name))
 
 
 def with_index(frame: pd.DataFrame) -> pd.DataFrame:
@@ -85,8 +92,8 @@ def table(frame: pd.DataFrame, *, caption: str, name: str, digits: int = 1, fold
 
 def csv_uri(frame: pd.DataFrame) -> str:
     """The frame as a `data:` address that holds its whole CSV, numbers in full precision."""
-    text = with_index(frame).to_csv(index=False, lineterminator="\n")
-    return "data:text/csv;charset=utf-8;base64," + base64.b64encode(text.encode()).decode()
+    content = with_index(frame).to_csv(index=False, lineterminator="\n").encode(errors="backslashreplace")
+    return "data:text/csv;charset=utf-8;base64," + base64.b64encode(content).decode()
 
 
 def latex_uri(frame: pd.DataFrame) -> str:
@@ -120,9 +127,9 @@ def source(
     if runs is None or runs.empty:
         return HTML(f'<div class="frl-source">{link}</div>')
     made = with_index(runs)
-    heads = "".join(f"<th>{html.escape(str(head))}</th>" for head in made.columns)
+    heads = "".join(f"<th>{text(head)}</th>" for head in made.columns)
     rows = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell(value))}</td>" for value in row) + "</tr>"
+        "<tr>" + "".join(f"<td>{text(cell(value))}</td>" for value in row) + "</tr>"
         for row in made.itertuples(index=False, name=None)
     )
     count = f"{len(made)} run{'s' if len(made) != 1 else ''}"

@@ -32,7 +32,7 @@ from frlcore.data.folders import scan
 from frlcore.data.pictures import decode
 from frlcore.data.splits import shuffled_classes
 from frlcore.device import pick_device
-from frlcore.errors import UserError
+from frlcore.errors import UserError, plain
 from frlcore.repro import places
 from frlcore.repro.own.findings import terminal, write
 from frlcore.repro.own.fit import radius
@@ -215,13 +215,13 @@ class _Bar:
     """Images done and the time left: a bar on a terminal, elsewhere a line every ten seconds."""
 
     def __init__(self, what: str, total: int, console: Console) -> None:
-        self.what, self.total, self.console = what, total, console
+        self.what, self.total, self.console = plain(what), total, console
         self.begin = self.printed = time.monotonic()
         self.first: int | None = None  # images that were done before
         words = TextColumn("{task.description}", markup=False)
         columns = (words, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
-        self.task = self.bar.add_task(what, total=total)
+        self.task = self.bar.add_task(self.what, total=total)
 
     def __enter__(self) -> _Bar:
         self.bar.start()

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from frlcore.repro.terminal import Terminal
 from frlcore.settings import MODELS
 
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ..., or auto.")]
-out = Console(highlight=False)
+out = Terminal()
 
 
 def fit(

@@ -32,13 +32,13 @@ def write(
         frame = pd.concat([frame, against.frame().assign(model=names[1])])
         compared = {kind: this.compare(against, kind) for kind in KINDS}
         tests = pd.concat([table.assign(error=kind) for kind, table in compared.items()])
-        put(out / "comparison.csv", tests.to_csv(index=False, lineterminator="\n").encode())
+        put(out / "comparison.csv", tests.to_csv(index=False, lineterminator="\n").encode(errors="backslashreplace"))
     at = images if this.index is None else images[this.index]
     answers = {"image": at, "label": this.found.label, "clean": this.found.clean, "attacked": this.found.adversarial}
     if against is not None:
         answers |= {"other_clean": against.found.clean, "other_attacked": against.found.adversarial}
-    put(out / "predictions.csv", pd.DataFrame(answers).to_csv(index=False, lineterminator="\n").encode())
-    put(out / "report.csv", frame.to_csv(index=False, lineterminator="\n").encode())
+    put(out / "predictions.csv", pd.DataFrame(answers).to_csv(index=False, lineterminator="\n").encode(errors="backslashreplace"))
+    put(out / "report.csv", frame.to_csv(index=False, lineterminator="\n").encode(errors="backslashreplace"))
     content: dict[str, Any] = {
         **facts, "model": names[0], "against": names[1], "model_sha256": this.model, "data": data,
         "images": len(this.found.label), "sha256": this.digest, "attack": this.attack, "eps": this.eps,
@@ -48,7 +48,7 @@ def write(
         "confusion": this.confusion().to_numpy().tolist(), "percent": frame.to_dict("records"),
         "compared": {kind: table.to_dict("records") for kind, table in compared.items()},
     }  # fmt: skip
-    put(out / "report.json", (json.dumps(content, indent=1, ensure_ascii=False, default=_plain) + "\n").encode())
+    put(out / "report.json", (json.dumps(content, indent=1, ensure_ascii=False, default=_plain) + "\n").encode(errors="backslashreplace"))
     shown = {name: value for name, value in facts.items() if isinstance(value, str)} | {
         "model": names[0], "the other model": names[1] or "none", "data": data,
         "on the data": " ".join(notes) or "nothing to say",

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
 from frlcore.data.folders import Listing
-from frlcore.data.pictures import decode, gigabytes, plain
-from frlcore.errors import UserError
+from frlcore.data.pictures import decode, gigabytes
+from frlcore.errors import UserError, plain
 from frlcore.repro.runs.task import canonical
 
 KEPT = "images.npz"
@@ -25,7 +26,7 @@ def read(listing: Listing, size: int, state: Path, console: Console) -> np.ndarr
             if str(kept["files"]) == _fingerprint(listing, size):
                 console.print(f"Going on with {len(kept['images'])} images that were read before.")
                 return kept["images"]
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         pass  # not there, or cut off: they are read again
     count = len(listing.files)
     console.print(

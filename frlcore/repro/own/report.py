@@ -193,7 +193,7 @@ def page(
     cells = pages.grid(["class", *table.columns], table.reset_index().to_numpy().tolist(), bold=2)
     return pages.page(
         f"{title}: a fair robust classifier",
-        f"<p>{html.escape(verdict(found, frame))} {html.escape(price(found))}</p>",
+        f"<p>{pages.text(verdict(found, frame))} {pages.text(price(found))}</p>",
         pages.grid(["error", *_heads(found), "change, points"], summary(found, frame, STATISTICS)),
         f"<p><small>{SPREAD}</small></p>",
         "<h2>Class by class</h2>",

@@ -1,0 +1,47 @@
+"""The command line's terminal: names of files and classes, which others may have chosen, are shown and never obeyed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+from typer.core import TyperGroup
+
+from frlcore.errors import plain
+
+USAGE: Any = typer.BadParameter.__base__  # click's UsageError, which newer releases of Typer have a copy of
+
+
+class Terminal(Console):
+    """A console that shows the control and direction characters of any text as escapes, so lines are printed singly."""
+
+    def __init__(self) -> None:
+        super().__init__(highlight=False, emoji=False)
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        return super().render_str(plain(text), **how)
+
+
+class Commands(TyperGroup):
+    """The commands; a complaint about a word of the command line shows it as `plain` does."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        with _plainly():
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        with _plainly():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    try:
+        yield
+    except USAGE as error:
+        error.message = plain(error.message)
+        raise
