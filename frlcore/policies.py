@@ -23,6 +23,7 @@ from frlcore.seam import ClassSettings, Policy, positive
 from frlcore.successors import CFA, DAFA, FAAL, WAT
 
 __all__ = ["FRL", "POLICIES", "BaselineReweight", "ClassSettings", "OneClass", "Policy", "Uniform", "build"]
+from frlcore.settings import is_positive
 
 VARIANTS = ("reweight", "remargin", "reweight+remargin")
 RULES = ("paper", "code")
@@ -89,7 +90,7 @@ class OneClass:
 
     def __post_init__(self) -> None:
         positive(weight=self.weight, margin=self.margin)
-        if not 0 <= self.index < self.classes:
+        if not (isinstance(self.index, int) and 0 <= self.index < self.classes):
             raise UserError(f"index must name one of {self.classes} classes, counted from 0, got {self.index}")
 
     def settings(self) -> ClassSettings:
@@ -184,7 +185,7 @@ class FRL:
         positive(tau=self.tau, alpha=self.alpha, alpha_margin=self.alpha_margin)
         if self.max_margin is None:
             self.max_margin = CAP if self.rule == "paper" else RELEASED[self.variant].cap
-        if not self.max_margin >= 1:
+        if not (is_positive(self.max_margin) and self.max_margin >= 1):
             raise UserError(f"max_margin is a multiple of eps and at least 1, got {self.max_margin}")
         for name in ("phi_nat", "phi_bndy", "log_margin"):
             self.state.setdefault(name, np.zeros(self.classes))

@@ -109,7 +109,7 @@ def _described(path: str | Path, facts: Mapping[str, str]) -> tuple[tuple[str, .
     """The names of the classes and the channels of the images; UserError where the file does not say them."""
     try:
         classes, shape = json.loads(facts["classes"]), json.loads(facts["shape"])
-        names = classes == list(classes) and [type(name) for name in classes] == [str] * len(set(classes))
+        names = classes == list(classes) != [] and [type(name) for name in classes] == [str] * len(set(classes))
         sound = names and [type(side) for side in shape] == [int] * 3 and 0 < min(shape) <= max(shape) <= LARGEST
     except (KeyError, ValueError, TypeError, RecursionError):
         sound = False
@@ -122,8 +122,7 @@ def _built(name: str, classes: int, channels: int, weights: Mapping[str, Tensor]
     """A new model of this name; raises UserError unless the weights have its names and shapes."""
     with torch.device("meta"):  # no memory yet: the numbers may be anybody's
         planned = models.build(name, num_classes=classes, in_channels=channels, seed=0)
-    wanted = {key: tuple(t.shape) for key, t in planned.state_dict().items()}
-    found = {key: tuple(t.shape) for key, t in weights.items()}
+    wanted, found = ({key: _shape(t) for key, t in each.items()} for each in (planned.state_dict(), weights))
     for key in sorted(wanted.keys() | found.keys()):
         if wanted.get(key) != found.get(key):
             raise UserError(
@@ -131,6 +130,11 @@ def _built(name: str, classes: int, channels: int, weights: Mapping[str, Tensor]
                 f"{found.get(key, 'absent')}, not {wanted.get(key, 'absent')}"
             )
     return models.build(name, num_classes=classes, in_channels=channels, seed=0)
+
+
+def _shape(tensor: Tensor) -> tuple[int | str, ...]:
+    """Its sizes, and its kind where that is no number with a point."""
+    return (*tensor.shape, *([] if tensor.is_floating_point() else [str(tensor.dtype).removeprefix("torch.")]))
 
 
 def put(path: Path, content: bytes) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from frlcore.classwise import ClassErrors
 from frlcore.errors import UserError
+from frlcore.settings import is_positive
 
 
 @dataclass(frozen=True)
@@ -103,5 +104,5 @@ class Weighing(Policy, Protocol):
 def positive(**settings: float) -> None:
     """Raise UserError for a setting that is not positive."""
     for name, value in settings.items():
-        if not value > 0:
+        if not is_positive(value):
             raise UserError(f"{name} must be positive, got {value}")

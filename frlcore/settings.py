@@ -6,6 +6,7 @@ The bottom room: it imports no torch, so that whoever only plans runs or reads r
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 from frlcore.errors import UserError
 
@@ -80,6 +81,12 @@ def info(name: str) -> DataInfo:
     return DATA[name]
 
 
+def is_positive(value: object, *, whole: bool = False) -> bool:
+    """Whether a setting is a number above 0 that can be counted or computed with."""
+    number = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
+    return number and 0 < value < 2**63  # type: ignore[operator]
+
+
 @dataclass(frozen=True)
 class Attack:
     """A PGD attack on the cross-entropy from a uniform start.
@@ -104,9 +111,9 @@ class Attack:
     norm: str = "linf"
 
     def __post_init__(self) -> None:
-        if not (self.eps > 0 and self.step_size > 0):
+        if not (is_positive(self.eps) and is_positive(self.step_size)):
             raise UserError(f"an attack's eps and step_size must be positive, got {self.eps} and {self.step_size}")
-        if self.steps < 1:
+        if not is_positive(self.steps, whole=True):
             raise UserError(f"an attack needs at least 1 step, got steps={self.steps}")
         if self.norm not in NORMS:
             raise UserError(f"unknown norm '{self.norm}'; known: {', '.join(NORMS)}")
@@ -156,13 +163,24 @@ class Training:
         for name, known in (("objective", OBJECTIVES), ("norm", NORMS), ("select", SELECT)):
             if getattr(self, name) not in known:
                 raise UserError(f"unknown {name} '{getattr(self, name)}'; known: {', '.join(known)}")
-        for name in ("epochs", "lr", "batch_size", "eps", "step_size", "steps", "beta", "validation_steps"):
-            if not getattr(self, name) > 0:
+        whole = ("epochs", "batch_size", "steps", "validation_steps")
+        for name in (*whole, "lr", "eps", "step_size", "beta"):
+            if not is_positive(getattr(self, name), whole=name in whole):
                 raise UserError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("largest_step", "rates_early", "average", "gate"):
-            if (value := getattr(self, name)) is not None and not value > 0:
-                raise UserError(f"{name} is None where it is not wanted, else positive, got {value}")
-        if (self.objective == "noise") != (self.sigma is not None) or (self.sigma is not None and not self.sigma > 0):
+        for name in ("momentum", "weight_decay"):
+            if not (is_positive(value := getattr(self, name)) or value == 0):
+                raise UserError(f"{name} must be a number from 0 on, got {value}")
+        milestones = isinstance(self.milestones, tuple) and self.milestones
+        if milestones is False or not all(is_positive(m, whole=True) or m == 0 for m in milestones):
+            raise UserError(f"milestones are the numbers of epochs, as in (60, 90), got {self.milestones}")
+        for name, sound in (("largest_step", self.largest_step in (None, True)),
+                            ("rates_early", self.rates_early is None or is_positive(self.rates_early, whole=True)),
+                            ("average", self.average is None or is_positive(self.average)),
+                            ("gate", self.gate is None or is_positive(self.gate))):
+            if not sound:
+                raise UserError(f"{name} is None where it is not wanted, else positive, got {getattr(self, name)}")
+        sound = self.sigma is None or is_positive(self.sigma)
+        if (self.objective == "noise") != (self.sigma is not None) or not sound:
             raise UserError(f"sigma is the noise of the objective 'noise', a positive number, got {self.sigma}")
         if self.gate is not None and self.average is None:
             raise UserError(f"a gate belongs to a weight average: set average, too, or leave out gate={self.gate}")

@@ -11,6 +11,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported here, and for ev
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from frlcore.evaluate import Attack
 from frlcore.repro.paper import plan
@@ -21,6 +22,11 @@ from frlcore.training import Training
 
 torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore Ctrl-C
+# Tests that draw their input: the same 200 examples in every run of the suite, 10,000 new ones in `make fuzz`.
+shared = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+settings.register_profile("short", max_examples=200, derandomize=True, database=None, **shared)
+settings.register_profile("long", max_examples=10_000, print_blob=True, **shared)
+settings.load_profile("short")
 TINY = ("pgd", "frl-reweight+remargin-0.05")  # a parent and its child: 4 runs on the smoke edition
 
 

@@ -88,7 +88,15 @@ def image_folder(
 
 def scan(path: str | Path) -> Listing:
     """List the images of a folder without reading them; raises UserError for a folder that has no classes."""
-    path = Path(path)
+    try:
+        return _scan(Path(path))
+    except (OSError, ValueError) as error:  # no permission, or a name that cannot be one
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"cannot look into {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _scan(path: Path) -> Listing:
     if not path.is_dir():
         raise UserError(f"no image folder at {plain(path)}; it must hold one directory of images per class")
     entries = _directories(path)

@@ -6,6 +6,7 @@ import ast
 import os
 import re
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,8 +131,10 @@ def _literal(text: str) -> Any:
     if fraction := re.fullmatch(r"(\d+(?:\.\d+)?)/(\d*[1-9]\d*)", text):
         return float(fraction[1]) / float(fraction[2])
     try:
-        value = ast.literal_eval({"true": "True", "false": "False"}.get(text.lower(), text))
-    except (ValueError, SyntaxError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of spellings that Python will not take for ever
+            value = ast.literal_eval({"true": "True", "false": "False"}.get(text.lower(), text))
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # the last two: too deep for its parser
         return text
     return list(value) if isinstance(value, tuple) else value
 

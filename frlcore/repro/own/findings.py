@@ -37,7 +37,7 @@ def write(
     answers = {"image": at, "label": this.found.label, "clean": this.found.clean, "attacked": this.found.adversarial}
     if against is not None:
         answers |= {"other_clean": against.found.clean, "other_attacked": against.found.adversarial}
-    put(out / "predictions.csv", pd.DataFrame(answers).to_csv(index=False, lineterminator="\n").encode(errors="backslashreplace"))
+    put(out / "predictions.csv", pd.DataFrame(answers).to_csv(index=False, lineterminator="\n").encode())
     put(out / "report.csv", frame.to_csv(index=False, lineterminator="\n").encode(errors="backslashreplace"))
     content: dict[str, Any] = {
         **facts, "model": names[0], "against": names[1], "model_sha256": this.model, "data": data,
@@ -48,7 +48,8 @@ def write(
         "confusion": this.confusion().to_numpy().tolist(), "percent": frame.to_dict("records"),
         "compared": {kind: table.to_dict("records") for kind, table in compared.items()},
     }  # fmt: skip
-    put(out / "report.json", (json.dumps(content, indent=1, ensure_ascii=False, default=_plain) + "\n").encode(errors="backslashreplace"))
+    text = json.dumps(content, indent=1, ensure_ascii=False, default=_plain) + "\n"
+    put(out / "report.json", text.encode(errors="backslashreplace"))  # a raw byte of a name as JSON's own escape
     shown = {name: value for name, value in facts.items() if isinstance(value, str)} | {
         "model": names[0], "the other model": names[1] or "none", "data": data,
         "on the data": " ".join(notes) or "nothing to say",

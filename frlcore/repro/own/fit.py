@@ -75,6 +75,9 @@ class Job:
             raise UserError(f"unknown method '{self.method}'; known: {', '.join(METHODS)}")
         if self.method != "frl" and (self.tau, self.variant) != (Job.tau, Job.variant):
             raise UserError(f"--tau and --variant are settings of FRL; leave them out with --method {self.method}")
+        for name in ("epochs", "fine_tune_epochs"):
+            if not 1 <= getattr(self, name) < 2**31:
+                raise UserError(f"--{name.replace('_', '-')} is a positive number, not {getattr(self, name)}")
         if self.size < 1:
             raise UserError(f"--size is a positive number of pixels, not {self.size}")
         if self.batch_size < 2:

@@ -50,7 +50,7 @@ def load(text: str, norm: str) -> Given:
         return Given(_call(Path(path), function))
     if text.endswith(".py"):
         raise UserError(f"{text} is a file of functions; say which one returns the model, as in {text}:model")
-    if not Path(text).is_file():
+    if not os.path.isfile(text):
         raise UserError(f"no model at {text}; {FORMS}")
     return weights(Path(text))
 

@@ -52,6 +52,7 @@ def recorded(runs: Iterable[Run], store: Store) -> Recorded | None:
     found = []
     for run in runs:
         made = store.provenance(run.key) if store.done(run.key) else {}
-        if made.get("seconds") and made.get("finished"):
-            found.append((made["finished"], Recorded(made["seconds"] / run.cost, made.get("device", "a machine"))))
+        seconds, finished = made.get("seconds"), made.get("finished")
+        if isinstance(seconds, int | float) and seconds > 0 and isinstance(finished, str):
+            found.append((finished, Recorded(seconds / run.cost, str(made.get("device", "a machine")))))
     return max(found, key=lambda one: one[0])[1] if found else None

@@ -21,6 +21,7 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from frlcore.checkpoint import Checkpoint
 
 FORMAT = 1
+DAMAGE = (OSError, ValueError, LookupError, AttributeError, TypeError, MemoryError, RuntimeError)  # of bad files
 LARGE = 25 * 2**20  # bytes: larger weights are published in half precision, or not at all
 
 
@@ -85,22 +87,24 @@ class Store:
             body = json.loads(path.read_bytes())
             digest = body.pop("sha256")
             found = hashlib.sha256(canonical(body)).hexdigest()
-        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        except DAMAGE as error:
             raise UserError(f"{path} is truncated or damaged; delete its folder and run again") from error
         if body.get("format") != FORMAT:
             raise UserError(f"{path} has format {body.get('format')}, this code reads {FORMAT}; delete it or update")
-        if found != digest or body["key"] != key:
+        if found != digest or body.get("key") != key:
             raise UserError(f"{path} was changed after it was written; delete its folder and run again")
-        for arrays in body["outcomes"].values():
-            arrays.update({name: unpack(text) for name, text in arrays.items()})
-        return body
+        try:
+            tested = {of: {name: unpack(text) for name, text in one.items()} for of, one in body["outcomes"].items()}
+        except DAMAGE as error:
+            raise UserError(f"{path} is no result of a run; delete its folder and run again") from error
+        return body | {"outcomes": tested}
 
     def provenance(self, key: str) -> dict[str, Any]:
         """Who made a finished run, on what, in how long; {} if that file is gone."""
         path = self.find(key, "provenance.json")
         try:
-            return json.loads(path.read_bytes()) if path else {}
-        except ValueError as error:
+            return dict(**json.loads(path.read_bytes())) if path else {}
+        except DAMAGE as error:
             raise UserError(f"{path} is truncated or damaged; delete its folder and run again") from error
 
     def finish(
@@ -185,26 +189,14 @@ class Store:
 
     def load_state(self, key: str) -> Checkpoint | None:
         """The checkpoint of an unfinished run; None if it has not begun."""
-        from frlcore.checkpoint import Checkpoint
-
         path = self.find(key, "state.safetensors")
         if path is None:
             return None
         tensors, metadata = _load_tensors(path, key)
-        rest = json.loads(metadata["rest"])
-        groups: dict[str, dict[str, Tensor]] = {name: {} for name in ("model", "momentum", "selected", "average")}
-        for name, t in tensors.items():
-            group, _, name = name.partition("/")
-            groups[group][name] = t
-        return Checkpoint(
-            epoch=rest["epoch"],
-            policy={name: np.asarray(values) for name, values in rest["policy"].items()},
-            selected_epoch=rest["selected_epoch"],
-            selected_error=float("inf") if rest["selected_error"] is None else rest["selected_error"],
-            history=rest["history"],
-            arithmetic=rest.get("arithmetic", []), seconds=rest.get("seconds", []),
-            **groups,
-        )
+        try:
+            return _checkpoint(tensors, json.loads(metadata["rest"]))
+        except DAMAGE as error:
+            raise UserError(f"{path} is no checkpoint; delete it and run again") from error
 
     def save_part(self, key: str, tensors: dict[str, Tensor]) -> None:
         """Keep what an unfinished check has so far, replacing what it had before."""
@@ -258,6 +250,23 @@ class Store:
             raise UserError(f"{reason}; make room or choose {self.elsewhere}, then run again") from error
 
 
+def _checkpoint(tensors: dict[str, Tensor], rest: dict[str, Any]) -> Checkpoint:
+    """A checkpoint from what its file holds; raises one of `DAMAGE` where that is none."""
+    from frlcore.checkpoint import Checkpoint
+
+    groups: dict[str, dict[str, Tensor]] = {name: {} for name in ("model", "momentum", "selected", "average")}
+    for name, t in tensors.items():
+        group, _, name = name.partition("/")
+        groups[group][name] = t
+    return Checkpoint(
+        epoch=index(rest["epoch"]), selected_epoch=index(rest["selected_epoch"]),
+        policy={name: np.asarray(values, dtype=float) for name, values in rest["policy"].items()}, **groups,
+        selected_error=float("inf") if rest["selected_error"] is None else float(rest["selected_error"]),
+        history=[dict(**entry) for entry in rest["history"]],
+        arithmetic=list(map(str, rest.get("arithmetic", []))), seconds=list(map(float, rest.get("seconds", []))),
+    )  # fmt: skip
+
+
 def _load_tensors(path: Path, key: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
@@ -265,10 +274,10 @@ def _load_tensors(path: Path, key: str) -> tuple[dict[str, Tensor], dict[str, st
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError) as error:
+        digest, found = metadata.pop("sha256", None), _tensor_digest(tensors, metadata)
+    except (SafetensorError, *DAMAGE) as error:
         raise UserError(f"{path} is truncated or damaged; delete it and run again") from error
-    digest = metadata.pop("sha256", None)
-    if digest != _tensor_digest(tensors, metadata) or metadata.get("key") != key:
+    if digest != found or metadata.get("key") != key:
         raise UserError(f"{path} was changed or belongs to another run; delete it and run again")
     return tensors, metadata
 

@@ -44,8 +44,10 @@ class Run:
         self.build_policy()
         if self.model not in MODELS:
             raise UserError(f"unknown model '{self.model}'; known: {', '.join(MODELS)}")
-        if self.seed < 0:
-            raise UserError(f"a seed is a whole number from 0 on, got {self.seed}")
+        if not (type(self.seed) is int and 0 <= self.seed < 2**31):
+            raise UserError(f"a seed is a whole number from 0 to 2^31 - 1, got {self.seed}")
+        if not (type(self.fold) is type(self.folds) is int and 0 <= self.fold < self.folds):
+            raise UserError(f"a fold is a number from 0 on and below that of folds, got {self.fold} of {self.folds}")
 
     def build_policy(self) -> policies.Policy:
         """The policy at its start."""
