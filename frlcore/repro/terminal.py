@@ -29,11 +29,11 @@ class Terminal(Console):
 class Commands(TyperGroup):
     """The commands; a complaint about a word of the command line shows it as `plain` does."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         with _plainly():
             return super().parse_args(ctx, args)
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         with _plainly():
             return super().invoke(ctx)
 
