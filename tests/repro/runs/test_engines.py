@@ -308,7 +308,8 @@ def test_with_a_time_limit_the_order_is_the_plans_and_else_the_long_go_first(
     seen: list[Progress] = []
     deadline = time.time() + 3600 if limited else None
     assert run_local(runs, store, workers=1, device="cpu", deadline=deadline, on_progress=seen.append) == 0
-    assert [one.run.seed for one in seen if isinstance(one, Progress) and one.done] == ([1, 3, 2] if limited else [3, 2, 1])
+    done = [one.run.seed for one in seen if isinstance(one, Progress) and one.done]
+    assert done == ([1, 3, 2] if limited else [3, 2, 1])
 
 
 def test_the_deadline_stops_at_an_epochs_end_and_the_next_go_ends_with_the_same_bytes(
