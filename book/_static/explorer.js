@@ -1,7 +1,7 @@
 // The explorer of all runs: filters, average against worst error, two methods class by class, and what a policy did.
 // Its data stand in the page as JSON (frlcore/repro/paper/explorer.py); marks speak through frl.js.
 document.addEventListener("DOMContentLoaded", () => {
-  for (const box of document.querySelectorAll(".frl-explorer")) explore(box, JSON.parse(box.querySelector("script").textContent));
+  for (const box of document.querySelectorAll(".frl-runs")) explore(box, JSON.parse(box.querySelector("script").textContent));
 
   function explore(box, data) {
     const FILTERS = [["edition", "Data"], ["model", "Model"], ["label", "Method"], ["tau", "Tolerance τ"], ["seed", "Seed"]];
@@ -63,7 +63,7 @@ document.addEventListener("DOMContentLoaded", () => {
       for (const row of rows) plot.mark(...at(row), FAMILY[row.family] || "blue", `${row.label}, ${row.edition}, seed ${row.seed}: worst “${row[kind].name}” ${percent(row[kind].worst)}, average ${percent(row[kind].average)}, run ${row.run}`);
       const key = add(scatter, "p", { class: "frl-key" });
       for (const [color, name] of [["vermillion", "FRL"], ["orange", "Baseline Reweight"], ["green", "control"], ["sky", "successors of FRL"], ["purple", "our additions"], ["blue", "others"]])
-        add(key, "span", { text: `● ${name}`, style: `color: var(--frl-${color})` });
+        entry(key, color, name);
       add(key, "span", { text: "- - Pareto front" });
       const value = row => sorted === "label" ? row.label : row[kind][sorted][0];
       const order = [...rows].sort((p, q) => value(p) < value(q) ? -1 : 1);
@@ -90,7 +90,7 @@ document.addEventListener("DOMContentLoaded", () => {
         plot.mark(at[0], y, color, `${row.label}, “${name}”: ${percent(at)}, run ${row.run}`);
       }));
       const key = add(versus, "p", { class: "frl-key" });
-      rows.forEach((row, i) => add(key, "span", { text: `● ${row.label}`, style: `color: var(--frl-${["blue", "vermillion"][i]})` }));
+      rows.forEach((row, i) => entry(key, ["blue", "vermillion"][i], row.label));
       table(versus, ["Class", ...rows.map(row => `Only ${row.label} wrong`), "p (McNemar, Holm)", "Clear"].map(text => [null, text]), names.map((name, c) => {
         const [one, other, p] = tests[c], [mine, theirs] = turned ? [other, one] : [one, other];
         return [name, mine, theirs, p, p < 0.05 ? `${rows[mine < theirs ? 0 : 1].label} is better` : "cannot tell"];
@@ -159,6 +159,11 @@ document.addEventListener("DOMContentLoaded", () => {
         if (key) add(cell, "button", { text, "data-by": key }).addEventListener("click", () => { sorted = pressed = key; draw(); });
       }
       for (const row of rows) { const line = add(body, "tr"); for (const text of row) add(line, "td", { text }); }
+    }
+    function entry(key, color, name) {
+      const span = add(key, "span");
+      add(span, "span", { text: "●", "aria-hidden": true, style: `color: var(--frl-${color})` });
+      span.append(` ${name}`);
     }
     function section(title) {
       const part = add(box, "section");

@@ -38,7 +38,7 @@ def test_a_mark_says_what_it_stands_for_when_pointed_at_and_focused(explorer: An
 
 
 def test_filters_leave_as_many_marks_as_rows(explorer: Any) -> None:
-    rows = explorer.locator(".frl-explorer section").first.locator("tbody tr")
+    rows = explorer.locator(".frl-runs section").first.locator("tbody tr")
     marks = explorer.locator(".frl-figure").first.locator(".frl-mark")
     every = rows.count()
     assert marks.count() == every > 2
@@ -52,7 +52,7 @@ def test_filters_leave_as_many_marks_as_rows(explorer: Any) -> None:
 
 
 def test_two_methods_turned_round_are_the_same_test(explorer: Any) -> None:
-    cells = explorer.locator(".frl-explorer section").nth(1).locator("tbody tr")
+    cells = explorer.locator(".frl-runs section").nth(1).locator("tbody tr")
     first, second = field(explorer, "First"), field(explorer, "Second")
     methods = first.input_value(), second.input_value()
     assert methods[0] != methods[1]
@@ -64,7 +64,7 @@ def test_two_methods_turned_round_are_the_same_test(explorer: Any) -> None:
 
 
 def test_a_policy_is_followed_class_by_class(explorer: Any) -> None:
-    lines = explorer.locator(".frl-explorer section").nth(2)
+    lines = explorer.locator(".frl-runs section").nth(2)
     said = lines.locator(".frl-mark").first.get_attribute("aria-label")
     field(explorer, "Quantity").select_option(index=0)
     assert lines.locator(".frl-mark").first.get_attribute("aria-label") != said

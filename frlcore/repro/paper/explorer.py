@@ -60,7 +60,7 @@ def page(editions: Sequence[str], *, broken: str = "any") -> HTML:
         return HTML("<p>No run is finished yet; <code>frl run overview --edition digits</code> makes the first.</p>")
     text = json.dumps(found, separators=(",", ":"), ensure_ascii=False).replace("</", "<\\/")
     return HTML(
-        f'<div class="frl-explorer" data-about="{html.escape(_about(found))}">'
+        f'<div class="frl-runs" data-about="{html.escape(_about(found))}">'
         "<p>This page draws with a script, which the browser does not run.</p>"
         f'<script type="application/json">{text}</script></div>'
     )
