@@ -81,9 +81,11 @@ def test_a_page_without_formulas_loads_no_mathjax_and_none_loads_icons_twice(tmp
     setting, mathjax = "<script>window.MathJax = {}</script>", '<script src="_static/mathjax/tex-svg-full.js"></script>'
     for name, body in (("words", '<p class="mathematics">'), ("formulas", '<div class="math notranslate">')):
         (tmp_path / f"{name}.html").write_text(icons + setting + mathjax + body)
+    (tmp_path / "references.html").write_text('<div role="list" class="citation-list">')
     (tmp_path / "_static").mkdir()
     (tmp_path / "_static" / "theme.css.map").write_text("{}")
     lighten(tmp_path)
     assert (tmp_path / "words.html").read_text() == '<p class="mathematics">'
     assert (tmp_path / "formulas.html").read_text() == setting + mathjax + '<div class="math notranslate">'
+    assert (tmp_path / "references.html").read_text() == '<div class="citation-list">'
     assert not list(tmp_path.rglob("*.map"))
