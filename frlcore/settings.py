@@ -170,8 +170,10 @@ class Training:
         for name in ("momentum", "weight_decay"):
             if not (is_positive(value := getattr(self, name)) or value == 0):
                 raise UserError(f"{name} must be a number from 0 on, got {value}")
-        milestones = isinstance(self.milestones, tuple) and self.milestones
-        if milestones is False or not all(is_positive(m, whole=True) or m == 0 for m in milestones):
+        whole_epochs = isinstance(self.milestones, tuple) and all(
+            is_positive(epoch, whole=True) or epoch == 0 for epoch in self.milestones
+        )
+        if not whole_epochs:
             raise UserError(f"milestones are the numbers of epochs, as in (60, 90), got {self.milestones}")
         for name, sound in (("largest_step", self.largest_step in (None, True)),
                             ("rates_early", self.rates_early is None or is_positive(self.rates_early, whole=True)),

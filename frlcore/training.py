@@ -25,7 +25,7 @@ with the same weights as one that was not.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -242,5 +242,5 @@ def _note(state: Checkpoint, errors: ClassErrors, model: nn.Module, training: Tr
         state.selected_epoch, state.selected_error = state.epoch, error
 
 
-def _lists(arrays: dict[str, np.ndarray | None]) -> dict[str, list[float]]:
+def _lists(arrays: Mapping[str, np.ndarray | None]) -> dict[str, list[float]]:
     return {name: [float(v) for v in values] for name, values in arrays.items() if values is not None}

@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -91,15 +92,15 @@ def _show_values(notebook: nbformat.NotebookNode) -> None:
     notebook.cells = [part for part in notebook.cells if "injected-parameters" not in _tags(part)]
     for part in [part for part in notebook.cells if "parameters" in _tags(part)]:
         for name, value in values.items():
-            part.source = re.sub(
-                rf"^({name}\s*:[^=\n]*=\s*)[^#\n]*?(\s*#|$)",
-                lambda found, value=value: f"{found[1]}{json.dumps(value)}{found[2]}",
-                part.source,
-                flags=re.M,
-            )
+            assigned = re.compile(rf"^({name}\s*:[^=\n]*=\s*)[^#\n]*?(?=\s*#|$)", re.M)
+            part.source = assigned.sub(partial(_assign, json.dumps(value)), part.source)
         hidden = "remove-cell" if "remove-input" in _tags(part) else "hide-input"
         part.metadata["tags"] = [*part.metadata["tags"], hidden]
         part.metadata["mystnb"] = {"code_prompt_show": "Parameters of this page"}
+
+
+def _assign(value: str, found: re.Match[str]) -> str:
+    return found[1] + value
 
 
 def _gather_silent_code(notebook: nbformat.NotebookNode) -> None:

@@ -122,8 +122,9 @@ def fit_folder(job: Job, out: Path, *, device: str = "auto", console: Console) -
     if given and given.classes != listing.classes:
         own, theirs = (", ".join(names) for names in (given.classes or (), listing.classes))
         raise UserError(f"the classes of {job.start} are not those of {job.path}: {own} | {theirs}")
-    own = scaled(job.method, stages[1]) if job.method != "frl" else {"variant": job.variant, "tau": job.tau}
-    policy = build(job.method, len(listing.classes), **own)
+    published: dict[str, Any] = scaled(job.method, stages[1])
+    chosen = published if job.method != "frl" else {"variant": job.variant, "tau": job.tau}
+    policy = build(job.method, len(listing.classes), **chosen)
     admit(out, job.settings())
     images = fit_images.read(listing, job.size, out / STATE, console)
     splits, notes = divide(listing, images, seed=job.seed, augment=job.augment)

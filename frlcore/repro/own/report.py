@@ -111,7 +111,7 @@ def compare(
             )
             for model in (start, fitted.model)
         ]
-    return Comparison(info.classes, *found, method)
+    return Comparison(info.classes, found[0], found[1], method)
 
 
 def summary(found: Comparison, frame: pd.DataFrame, statistics: Iterable[str] = SHORT) -> list[list[str]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
+from typing import Any
 
 from frlcore.errors import UserError
 from frlcore.repro.paper.editions import EDITIONS, Edition, edition
@@ -108,7 +109,7 @@ def _run(ed: Edition, method: Method, target: str, fold: int, seed: int) -> Run:
     settings |= scaled(method.policy, base)
     if method.policy == "one_class":
         settings["index"] = _class(ed, target or ed.ablation_class)
-    average = {"average": round(MEMORY * base.epochs, 3)} if method.averaged else {}
+    average: dict[str, Any] = {"average": round(MEMORY * base.epochs, 3)} if method.averaged else {}
     training = replace(base, **method.training, **average)
     before = _before(ed, method)
     start = _run(ed, before, "", fold, seed) if before else None

@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,7 +107,7 @@ def _work(job: Job, tell: Callable[[Message], object]) -> Ended:
     except UserError as error:
         return Ended("failed", str(error))
     except Exception:  # the traceback is for whoever mends it; the engine goes on with the other runs
-        traceback.print_exc(file=sys.stderr)
+        _print(traceback.format_exc())
         return Ended("failed", f"run {job.run.key[:12]} failed unexpectedly; its traceback is in the log")
     return Ended("done" if finished else "left")
 
@@ -123,8 +123,9 @@ def _logged(path: Path) -> Iterator[None]:
             os.dup2(log, number)
         yield
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
         for number, before in zip((1, 2), usual, strict=True):
             os.dup2(before, number)
             os.close(before)
@@ -133,7 +134,13 @@ def _logged(path: Path) -> Iterator[None]:
 
 def _note(job: Job, text: str) -> None:
     when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    print(f"{when} {platform.node()}, process {os.getpid()}, {job.device}: {text}", flush=True)
+    _print(f"{when} {platform.node()}, process {os.getpid()}, {job.device}: {text}\n")
+
+
+def _print(text: str) -> None:
+    """Write to the log at once; a full disk, which the run itself will meet, is no reason to end here."""
+    with suppress(OSError):
+        os.write(2, text.encode(errors="backslashreplace"))
 
 
 def log(run: Task, store: Store) -> Path:
