@@ -82,9 +82,9 @@ def info(name: str) -> DataInfo:
 
 
 def is_positive(value: object, *, whole: bool = False) -> bool:
-    """Whether a setting is a number above 0 that can be counted or computed with."""
+    """Whether a setting is a number above 0 that int64 can count or float32 compute with."""
     number = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
-    return number and 0 < value < 2**63  # type: ignore[operator]
+    return number and 0 < value < (2**63 if whole else 2**127)  # type: ignore[operator]
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,11 @@ def seen(standard: Any = STANDARD, boundary: Any = BOUNDARY, classes: int = 4) -
     return ClassErrors(np.full(classes, 50), standard, boundary, boundary, standard + boundary)
 
 
+def answered(policy: Policy) -> dict[str, np.ndarray]:
+    """What a policy sets, by name; it may leave beta to the training."""
+    return {name: values for name, values in vars(policy.settings()).items() if values is not None}
+
+
 def close(found: np.ndarray, wanted: Any) -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-15)
 
@@ -262,7 +267,7 @@ def test_uniform_never_moves() -> None:
     policy = Uniform(4)
     policy.update(seen(), 1.0)
     assert policy.state == {}
-    for values in vars(policy.settings()).values():
+    for values in answered(policy).values():
         close(values, np.ones(4))
 
 
@@ -304,19 +309,19 @@ def test_the_state_is_all_that_a_policy_remembers(name: str, settings: dict[str,
     assert whole.state.keys() == second.state.keys()
     for key, values in whole.state.items():
         assert values.shape == (4,) and np.array_equal(values, second.state[key])
-    for key, values in vars(whole.settings()).items():
-        assert values.shape == (4,) and np.array_equal(values, vars(second.settings())[key])
+    for key, values in answered(whole).items():
+        assert values.shape == (4,) and np.array_equal(values, answered(second)[key])
 
 
 @pytest.mark.parametrize("name, settings", EVERY)
 def test_an_update_leaves_earlier_settings_and_states_alone(name: str, settings: dict[str, Any]) -> None:
     policy = policies.build(name, 4, **settings)
     policy.update(seen(), 1.0)
-    kept, answer = dict(policy.state), policy.settings()
-    copies = {key: v.copy() for key, v in kept.items()}, {key: v.copy() for key, v in vars(answer).items()}
+    kept, answer = dict(policy.state), answered(policy)
+    copies = {key: v.copy() for key, v in kept.items()}, {key: v.copy() for key, v in answer.items()}
     policy.update(seen(BOUNDARY, STANDARD), 1.0)
     assert all(np.array_equal(kept[key], v) for key, v in copies[0].items())
-    assert all(np.array_equal(vars(answer)[key], v) for key, v in copies[1].items())
+    assert all(np.array_equal(answer[key], v) for key, v in copies[1].items())
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ OPTIONS = {
         "PLAN", "--edition", "--seeds", "--workers", "--threads", "--device", "--time-limit", "table2", "90s",
     ],
     "status": ["--edition", "--seeds"],
+    "cost": ["PLAN", "--edition", "--seeds", "--gpus", "FLOPs"],
     "device-plan": ["--minutes", "CIFAR-10", "copy"],
     "publish": ["PLAN", "--edition", "--seeds", "--unfinished", "data/runs"],
     "show": ["PLAN", "--edition", "--csv", "figure1"],
@@ -212,8 +213,8 @@ def test_an_unfinished_run_handed_on_ends_elsewhere_as_if_it_had_never_moved(
         (["notebook", "05", "-p", "edition"], ["-p KEY VALUE"]),
         (["notebook", "05", "edition", "digits", "-p"], ["-p KEY VALUE"]),
         (["notebook", "05", "--edition", "digits"], ["-p KEY VALUE"]),
-        (["notebook", "05", "-p", "sedes", "1"], ["sedes", "edition (str)"]),
-        (["notebook", "05", "-p", "edition", "smoke", "-p", "sedes", "1"], ["sedes", "edition (str)"]),
+        (["notebook", "05", "-p", "sedes", "1"], ["sedes", "edition (str, default"]),
+        (["notebook", "05", "-p", "edition", "smoke", "-p", "sedes", "1"], ["sedes", "edition (str, default"]),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(

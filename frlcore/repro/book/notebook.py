@@ -82,8 +82,8 @@ def declared(notebook: Path) -> dict[str, Parameter]:
 
 
 def _listing(known: Mapping[str, Parameter]) -> str:
-    """What can be given, one parameter a line with its type, default and meaning."""
-    return "".join(f"\n  {p.name} ({p.type}, default {p.default}): {p.help}" for p in known.values()) or "none"
+    """What can be given, each parameter with its type, default and meaning."""
+    return "; ".join(f"{p.name} ({p.type}, default {p.default}): {p.help}" for p in known.values()) or "none"
 
 
 def _fits(value: object, kind: str) -> bool:

@@ -71,7 +71,8 @@ def make(root: Path) -> Path:
     (root / "book" / "index.md").write_text(start, encoding="utf-8")
     (root / "book" / "references.bib").write_text("", encoding="utf-8")
     (root / "frlcore" / "one.py").write_text("ONE = 1\n", encoding="utf-8")
-    shutil.copytree(places.checkout() / "book" / "_static", root / "book" / "_static")
+    for folder in ("_static", "_templates"):
+        shutil.copytree(places.checkout() / "book" / folder, root / "book" / folder)
     shutil.copy(places.checkout() / "_config.yml", root)
     return root
 
@@ -187,7 +188,7 @@ def test_a_damaged_executed_notebook_counts_as_none(tmp_path: Path, text: str) -
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["drawz", "3"], r"no parameter 'drawz'; it has: \n  edition \(str, default \"digits\"\): which .*\n  draws "),
+        (["drawz", "3"], r"no parameter 'drawz'; it has: edition \(str, default \"digits\"\): which .*; draws "),
         (["draws", "8/255"], "takes int"),
         (["level", "8/0"], "takes float"),
         (["draws", "many"], "'draws' takes int, and 'many' is none"),

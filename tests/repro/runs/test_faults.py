@@ -39,17 +39,17 @@ EPOCHS = 2  # of each run of the smoke edition
 
 
 class Hurt(Run):
-    """A run that does harm to the process that trains it, once `fault` is set; description and key are the run's."""
+    """A run that does harm to the process it is handed to, once `fault` is set; description and key are the run's."""
 
     fault: str | None = None
 
-    def build_policy(self) -> Any:
-        if multiprocessing.parent_process() is not None and not hasattr(Store, "counted"):
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if not hasattr(Store, "counted"):
             Store.counted = True  # type: ignore[attr-defined]
             count_epochs()
             if self.fault:
                 FAULTS[self.fault]()
-        return super().build_policy()
 
 
 def hurt(runs: Sequence[Run], fault: str | None = None) -> list[Run]:
@@ -152,7 +152,8 @@ def what_is_published_may_not_be_written() -> None:
         writes = event in ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.utime", "os.truncate", "os.chmod")
         if event == "open":
             writes = bool(int(arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR))
-        if writes and any("published" in os.fsdecode(a) for a in arguments if isinstance(a, str | bytes | Path)):
+        paths = [Path(os.fsdecode(a)) for a in arguments if isinstance(a, str | bytes | Path)]
+        if writes and any("published" in path.parts for path in paths):
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     sys.addaudithook(refuse)
@@ -239,7 +240,7 @@ def test_a_disk_that_fills_in_mid_run_and_is_freed_again(
     assert "No space left on device; make room" in said and str(store.folder(two[0].key)) in said
     state = store.load_state(two[0].key)
     assert state is not None and state.epoch == 1
-    assert "No space left" in go(hurt(two), store)  # still full: said again, and nothing is lost
+    assert "make room" in go(hurt(two), store)  # still full: said before anything begins
     (small_disk / BALLAST).unlink()
     assert go(hurt(two), store) == ""
     is_undisturbed(store, undisturbed, two, faults=2)
