@@ -24,7 +24,7 @@ pdf: $(READY)
 test: $(READY)
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/python -m mypy --no-error-summary
-	@$(ONE_THREAD) $(VENV)/bin/python -m pytest
+	@$(ONE_THREAD) $(VENV)/bin/python -m pytest -n auto --dist worksteal
 
 # The tests that draw their input at random, with fifty times as much of it.
 fuzz: $(READY)

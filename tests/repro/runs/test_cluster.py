@@ -1,11 +1,11 @@
-"""The Ray engine: the same bytes as the local one, through the loss of a node; and what it says when it cannot."""
+"""The Ray engine: the same bytes as the local one; and what it says when it cannot."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,7 @@ from frlcore.errors import UserError
 from frlcore.repro import cli
 from frlcore.repro.runs import cluster
 from frlcore.repro.runs.cluster import Site, _carry, _code, _need, run_cluster
-from frlcore.repro.runs.engines import run_local
-from frlcore.repro.runs.job import Ended, Job, Message, Progress, Side
+from frlcore.repro.runs.job import Ended, Job
 from frlcore.repro.runs.store import Store
 from frlcore.repro.runs.task import Run
 
@@ -47,57 +46,6 @@ def test_a_ray_of_its_own_makes_the_same_bytes_and_leaves_nothing(
     assert results(store, tiny_plan) == results(undisturbed, tiny_plan)
     assert {path.name for path in store.root.iterdir()} == {run.key[:20] for run in tiny_plan}
     assert not ray.is_initialized() and set(Path("/tmp").glob("frl-ray-*")) == folders
-
-
-@pytest.fixture
-def two_nodes() -> Iterator[tuple[Any, Any]]:
-    """A cluster of two nodes with one core each, and the node where the engine is not."""
-    from ray.cluster_utils import Cluster
-
-    small = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 80 * 2**20}
-    soon = {"health_check_period_ms": 500, "health_check_failure_threshold": 4}
-    both = Cluster(
-        initialize_head=True,
-        head_node_args={**small, "include_dashboard": False, "no_monitor": True, "_system_config": soon},
-    )
-    try:
-        yield both, both.add_node(**small)
-    finally:
-        both.shutdown()
-
-
-def test_a_node_lost_in_mid_run_costs_no_more_than_an_epoch(
-    store: Store, tiny_run: Make, tmp_path: Path, two_nodes: tuple[Any, Any]
-) -> None:
-    """An actor keeps the first node busy until the second, which has the run, is killed."""
-    both, other = two_nodes
-    run = tiny_run(training={"epochs": 100})
-    steps: list[int] = []
-    sides: list[int] = []
-    held: list[Any] = []
-
-    def see(message: Message) -> None:
-        if isinstance(message, Side):
-            sides.append(message.runs)
-            if not held:
-                from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
-
-                here = On(ray.get_runtime_context().get_node_id(), soft=False)
-                held.append(ray.remote(num_cpus=1, scheduling_strategy=here)(cluster._Mailbox).remote())
-                ray.get(held[0].take.remote())
-        if isinstance(message, Progress) and not message.done:
-            steps.append(message.step)
-            if message.step == 2:
-                both.remove_node(other, allow_graceful=False)
-                ray.kill(held[0])
-
-    assert run_cluster([run], store, address=both.address, on_progress=see) == 0
-    assert sides in ([2], [2, 1])  # Ray may notice the loss only after the run
-    assert set(steps) == set(range(1, 101)) and len(steps) <= 101
-    assert store.provenance(run.key)["resumed_at_epoch"] >= 2
-    plain = Store(tmp_path / "plain", None)
-    assert run_local([run], plain, device="cpu") == 0
-    assert results(store, [run]) == results(plain, [run])
 
 
 # --------------------------------------------------------------------------------------------- without starting it

@@ -45,7 +45,7 @@ class Hurt(Run):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        if not hasattr(Store, "counted"):
+        if multiprocessing.current_process().name != "MainProcess" and not hasattr(Store, "counted"):
             Store.counted = True  # type: ignore[attr-defined]
             count_epochs()
             if self.fault:
@@ -110,8 +110,9 @@ def the_disk_fills() -> None:
     def fill(store: Store, _: Checkpoint) -> None:
         ballast = os.open(store.root.parent / BALLAST, os.O_WRONLY | os.O_CREAT)
         with suppress(OSError):
-            while True:
-                os.write(ballast, bytes(4096))
+            for _ in range(2048):  # at most 128 MB, should it not be the small disk
+                os.write(ballast, bytes(2**16))
+        os.close(ballast)
 
     on_save(fill, before=False)
 
@@ -145,23 +146,9 @@ def the_clock_goes_back() -> None:
     time.time = lambda: begin - 3600.0 * next(looks)
 
 
-def what_is_published_may_not_be_written() -> None:
-    """A read-only file system, for root as well."""
-
-    def refuse(event: str, arguments: tuple[Any, ...]) -> None:
-        writes = event in ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.utime", "os.truncate", "os.chmod")
-        if event == "open":
-            writes = bool(int(arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR))
-        paths = [Path(os.fsdecode(a)) for a in arguments if isinstance(a, str | bytes | Path)]
-        if writes and any("published" in path.parts for path in paths):
-            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-
-    sys.addaudithook(refuse)
-
-
 FAULTS = {act.__name__: act for act in (
     the_memory_is_gone, the_disk_fills, a_file_is_cut_off, it_is_killed_while_it_writes, there_are_no_locks,
-    the_clock_goes_back, what_is_published_may_not_be_written,
+    the_clock_goes_back,
 )}  # fmt: skip
 
 
@@ -221,10 +208,10 @@ def test_a_worker_is_lost_and_its_run_goes_on(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 4 MB."""
+    """A file system of 64 MB."""
     place = tmp_path / "disk"
     place.mkdir()
-    if os.getuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]).returncode:
+    if os.getuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(place)]).returncode:
         pytest.skip("mounting is not allowed here")
     try:
         yield place
@@ -293,24 +280,21 @@ def test_a_clock_that_goes_back_changes_nothing(
 
 
 def test_read_only_published_records_are_built_upon_and_stay_as_they_are(
-    store: Store, undisturbed: Store, two: list[Run]
+    small_disk: Path, undisturbed: Store, two: list[Run], tmp_path: Path
 ) -> None:
     """A published parent, and a child whose published checkpoint is gone on with."""
     parent, child = two
-    shutil.copytree(undisturbed.folder(parent.key), store.published / parent.key[:20])
-    elsewhere = Store(store.root.parent / "elsewhere", store.published)
+    published = small_disk / "published"
+    shutil.copytree(undisturbed.folder(parent.key), published / parent.key[:20])
+    elsewhere = Store(tmp_path / "elsewhere", published)
     assert not carry_out(child, elsewhere, device="cpu", after_step=lambda step: True)
     assert elsewhere.hand_on(child.key)
-    before = {path: (path.stat().st_mtime_ns, path.is_file() and path.read_bytes())
-              for path in (store.published, *store.published.rglob("*"))}  # fmt: skip
-    for path in sorted(before, reverse=True):
-        path.chmod(0o555 if path.is_dir() else 0o444)
-    runs = hurt(two, what_is_published_may_not_be_written.__name__)
-    assert go(runs, store) == ""
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    before = {path: path.is_file() and path.read_bytes() for path in published.rglob("*")}
+    store = Store(tmp_path / "store", published)
+    assert go(hurt(two), store) == ""
     name = f"{child.key[:20]}/result.json"
     assert (store.root / name).read_bytes() == (undisturbed.root / name).read_bytes()
     assert store.provenance(child.key)["resumed_at_epoch"] == 1 and not store.folder(parent.key).exists()
-    assert (store.root.parent / LOG).read_text() == f"{child.key[:20]} 2\n"
-    assert before == {path: (path.stat().st_mtime_ns, path.is_file() and path.read_bytes()) for path in before}
-    for path in before:
-        path.chmod(0o755)  # so that pytest can tidy up
+    assert (tmp_path / LOG).read_text() == f"{child.key[:20]} 2\n"
+    assert before == {path: path.is_file() and path.read_bytes() for path in published.rglob("*")}
