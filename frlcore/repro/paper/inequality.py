@@ -31,6 +31,6 @@ def shown(found: Results, kind: str = "robust") -> pd.DataFrame:
     """`tidy` for a page: a row a method, a column a statistic."""
     cells: dict[str, dict[str, str]] = {}
     for row in tidy(found, kind).to_dict("records"):
-        text = f"**{row['value']:.1f}**<small><br>[{row['low']:.1f}, {row['high']:.1f}]</small>"
+        text = f"{row['value']:.1f} [{row['low']:.1f}, {row['high']:.1f}]"
         cells.setdefault(row["label"], {})[STATISTICS[row["statistic"]].capitalize()] = text
     return pd.DataFrame(cells).T.rename_axis("Method")
