@@ -33,13 +33,13 @@ WINGS = {
     "data": "splits pictures; sources folders; loading",
     "theory": "mixture; features",
     "auditing": "probe report kept; result order; run",
-    "repro.runs": "task locks; store; pace checks needs; worker; job; engines; cluster progress",
+    "repro.runs": "task locks; store; pace checks needs; worker; job; engines; cluster progress; conduct",
     "repro.paper": "editions methods printed; plan; trained records coverage device_plan; "
                    "cost remembered theirs theory_pages drawing; tables; "
                    "claims figures stronger smoothed theory_figures outside inequality attack_pictures explorer; "
                    "statements ablation terminal conclusion audits; verdicts headline; verdict_pages successors",
     "repro.own": "report findings images duration model unfinished; fit; audit; commands",
-    "repro.book": "notebook offline light lab reference numbering pdf; inline page; pages",
+    "repro.book": "notebook offline light lab reference numbering; inline page pdf; pages",
 }  # fmt: skip
 FLOORS = {name: floor for floor, line in enumerate(HOUSE.split("\n")) for name in line.split()}
 INSIDE = {

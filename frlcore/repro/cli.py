@@ -7,7 +7,6 @@ import re
 import signal
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -18,9 +17,9 @@ from frlcore.repro.own import commands as own
 from frlcore.repro.own.commands import DeviceOption
 from frlcore.repro.paper import plan as plans
 from frlcore.repro.places import checkout
-from frlcore.repro.runs.progress import Report, clock
+from frlcore.repro.runs.conduct import conduct
+from frlcore.repro.runs.progress import clock
 from frlcore.repro.runs.store import default_store
-from frlcore.repro.runs.task import Run, Task
 from frlcore.repro.surroundings import OutputError, a_home, complain, watched_output
 from frlcore.repro.terminal import Commands, Terminal
 
@@ -62,8 +61,9 @@ def run(
 ) -> None:
     """Train and test every run that PLAN needs and that is not done yet."""
     needed, titles = plans.runs(plan, edition, seeds), plans.titles(plan, edition, seeds)
-    train(needed, titles, workers=workers, threads=threads, device=device, time_limit=time_limit, engine=engine,
-          address=address)  # fmt: skip
+    deadline = None if time_limit is None else time.time() + seconds(time_limit)
+    conduct(needed, titles, out, workers=workers, threads=threads, device=device, deadline=deadline, engine=engine,
+            address=address)  # fmt: skip
 
 
 @app.command(name="device-plan")
@@ -181,7 +181,7 @@ def book(
     for name in editions:
         if headline.small(name):
             needed, titles = plans.runs(plans.ALL, name, seeds), plans.titles(plans.ALL, name, seeds)
-            train(needed, titles, workers=workers, device="cpu")
+            conduct(needed, titles, out, workers=workers, device="cpu")
     target = project / "_build" / "smoke" if smoke else project
     with a_home():
         index = pages.build(editions, target, records_fingerprint=records.fingerprint(editions))
@@ -230,51 +230,6 @@ def words(arguments: list[str]) -> list[str]:
     if any(len(group) != 3 or group[0] != "-p" for group in groups):
         raise UserError(f"parameters look like -p KEY VALUE, not '{' '.join(arguments)}'")
     return [word for group in groups for word in group[1:]]
-
-
-def train(
-    runs: list[Task],
-    titles: dict[str, str],
-    *,
-    workers: int | None = None,
-    threads: int = 1,
-    device: str = "auto",
-    time_limit: str | None = None,
-    engine: str = "local",
-    address: str | None = None,
-) -> None:
-    """Carry out what is missing of `runs` and say how it goes."""
-    from frlcore.repro.runs.cluster import run_cluster
-    from frlcore.repro.runs.engines import places, run_local, unfinished, usual
-    from frlcore.repro.runs.pace import recorded
-
-    if engine not in ("local", "ray"):
-        raise UserError(f"unknown engine '{engine}'; known: local, ray")
-    if address and engine != "ray":
-        raise UserError("--address is that of a Ray cluster: add --engine ray")
-    store = default_store()
-    todo = unfinished(runs, store)
-    if not todo:
-        out.print(f"All {len(runs)} runs are in the store.")
-        return
-    deadline = None if time_limit is None else time.time() + seconds(time_limit)
-    out.print(f"{len(runs) - len(todo)} of {len(runs)} runs are in the store, {len(todo)} to go.")
-    side = (workers or 1) if engine == "ray" else len(places(usual(todo, device), workers))  # Ray says later
-    if pace := recorded([one for one in runs if isinstance(one, Run)], store):
-        whole = clock(sum(one.cost for one in todo) * pace.seconds / min(side, len(todo)))
-        line = f"About {whole} if each goes as the newest record of its network ({pace.device})."
-        out.print(line, soft_wrap=True, markup=False)
-    begin = time.monotonic()
-    carry_out = partial(run_cluster, address=address) if engine == "ray" else run_local
-    with Report(todo, titles, out, side) as report:
-        left = carry_out(
-            todo, store, workers=workers, threads=threads, device=device, deadline=deadline, on_progress=report.see
-        )
-    spent = clock(time.monotonic() - begin)
-    if left:
-        out.print(f"Stopped at the time limit after {spent}: {left} of {len(runs)} runs to go. Run again to go on.")
-    else:
-        out.print(f"Trained and tested {len(todo)} runs in {spent}.")
 
 
 def seconds(text: str) -> float:

@@ -108,7 +108,7 @@ def test_run_stops_at_the_time_limit(frl: Command, tiny_plan: list[Run]) -> None
 
 
 def test_run_tells_what_it_did(frl: Command, tiny_run: Callable[..., Run], capsys: pytest.CaptureFixture[str]) -> None:
-    cli.train([tiny_run()], {tiny_run().key: "tiny"}, device="cpu", time_limit="9m")
+    cli.conduct([tiny_run()], {tiny_run().key: "tiny"}, cli.out, device="cpu", deadline=time.time() + 540)
     assert "Trained and tested 1 runs in" in capsys.readouterr().out
 
 
@@ -221,7 +221,7 @@ def test_bad_input_is_one_line_and_status_2(
     frl: Command, store: Store, arguments: list[str], words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if arguments[0] == "book":
-        monkeypatch.setattr(cli, "train", lambda *_, **__: pytest.fail("it trains before it has looked"))
+        monkeypatch.setattr(cli, "conduct", lambda *_, **__: pytest.fail("it trains before it has looked"))
     ended = frl(*arguments)
     assert ended.status == 2
     assert ended.err.startswith("frl: ") and ended.err.count("\n") == 1 and ended.err.endswith("\n")
@@ -358,7 +358,7 @@ def interrupted(*_, **__):
     threading.Thread(target=time.sleep, args=(300,)).start()  # as the threads that wait for a kernel
     raise KeyboardInterrupt
 
-cli.train = interrupted
+cli.conduct = interrupted
 sys.argv = ["frl", "run", "table1"]
 cli.main()
 """
