@@ -35,7 +35,7 @@ from frlcore.device import pick_device
 from frlcore.errors import UserError, plain
 from frlcore.repro import places
 from frlcore.repro.own.findings import terminal, write
-from frlcore.repro.own.fit import radius
+from frlcore.repro.own.fit import number, radius
 from frlcore.repro.own.model import Given, load
 from frlcore.repro.own.unfinished import STATE, admit
 from frlcore.repro.runs.locks import held
@@ -94,11 +94,7 @@ class Job:
 
 def _length(text: str) -> float:
     """An l2 radius: with the pixel range as unit it may be above 1."""
-    above, slash, below = text.partition("/")
-    try:
-        value = float(above) / (float(below) if slash else 1.0)
-    except (ValueError, ZeroDivisionError) as error:
-        raise UserError(f"eps is a number such as 0.5 or 128/255, not '{text}'") from error
+    value = number(text, "0.5 or 128/255")
     if not 0 < value < 100:
         raise UserError(f"an l2 eps is a positive length in units of the pixel range, such as 0.5, not '{text}'")
     return value

@@ -92,15 +92,20 @@ class Job:
         return found if self.start is None else found | {"start": hashlib.sha256(self.start.read_bytes()).hexdigest()}
 
 
-def radius(text: str) -> float:
-    """A radius written as 8/255 or 0.03, a fraction of the pixel range above 0 and at most 1; UserError otherwise."""
+def number(text: str, examples: str) -> float:
+    """An eps written as a number or a fraction; UserError, with `examples`, for anything else."""
     above, slash, below = text.partition("/")
     try:
-        value = float(above) / (float(below) if slash else 1.0)
+        return float(above) / (float(below) if slash else 1.0)
     except (ValueError, ZeroDivisionError) as error:
-        raise UserError(f"eps is a number such as 8/255 or 0.03, not '{text}'") from error
+        raise UserError(f"eps is a number such as {examples}, not '{text}'") from error
+
+
+def radius(text: str) -> float:
+    """A radius written as 8/255 or 0.03, a fraction of the pixel range above 0 and at most 1; UserError otherwise."""
+    value = number(text, "8/255 or 0.03")
     if not 0 < value <= 1:
-        meant = f"; did you mean {text.strip()}/255?" if 1 < value <= 255 and not slash else ""
+        meant = f"; did you mean {text.strip()}/255?" if 1 < value <= 255 and "/" not in text else ""
         raise UserError(f"eps is a fraction of the pixel range, above 0 and at most 1, not '{text}'{meant}")
     return value
 
