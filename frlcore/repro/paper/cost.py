@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from frlcore import data, models
 from frlcore.errors import UserError
 from frlcore.repro.paper import plan
-from frlcore.repro.paper.device_plan import BESIDE, EDITION, PASSES, RATES
+from frlcore.repro.paper.device_plan import BESIDE, EDITION, PASSES, RATES, TRAINING_IMAGES
 from frlcore.repro.places import downloads
 from frlcore.repro.runs.progress import clock
 from frlcore.repro.runs.task import Run, Task
@@ -30,7 +30,7 @@ from frlcore.training import batch_loss
 GPUS = (1, 8, 64)
 MEASURE = 10.0  # seconds, for all networks of the plan together
 BATCH = 16  # images of a measured batch
-TRAINED = {"cifar10": 47_000, "svhn": 70_257}  # images that the paper's data sets train on; the others are at hand
+TRAINED = {"cifar10": TRAINING_IMAGES, "svhn": 70_257}  # images of the paper's data; others are at hand
 
 
 def text(name: str, edition: str, seeds: int = 1, gpus: int | None = None, seconds: float = MEASURE) -> str:
@@ -38,11 +38,12 @@ def text(name: str, edition: str, seeds: int = 1, gpus: int | None = None, secon
     if gpus is not None and gpus < 1:
         raise UserError(f"gpus must be at least 1, got {gpus}")
     tasks = plan.runs(name, edition, seeds)
-    work = {task.key: task.cost * images(trained(task)) for task in tasks}
-    flops = {task.key: work[task.key] * forward_flops(trained(task).model, trained(task).dataset) for task in tasks}
-    kinds = sorted({(trained(task).model, trained(task).dataset) for task in tasks})
-    speed = {kind: pace(*kind, seconds / len(kinds)) for kind in kinds}
-    here = {task.key: work[task.key] * speed[trained(task).model, trained(task).dataset] for task in tasks}
+    work = {task.key: task.cost * images(task.trained) for task in tasks}
+    kind = {task.key: (task.trained.model, task.trained.dataset) for task in tasks}
+    flops = {key: amount * forward_flops(*kind[key]) for key, amount in work.items()}
+    kinds = sorted(set(kind.values()))
+    speed = {one: pace(*one, seconds / len(kinds)) for one in kinds}
+    here = {key: amount * speed[kind[key]] for key, amount in work.items()}
     cores = processors()
     lines = [
         f"{name}, edition {edition}: {len(tasks)} runs and checks, {sum(work.values()):.3g} forward passes of an image "
@@ -79,11 +80,6 @@ def wall(tasks: Sequence[Task], seconds: dict[str, float], places: int) -> float
 def longest(tasks: Sequence[Task], seconds: dict[str, float]) -> float:
     """Seconds of the longest chain of tasks of which each starts from the one before."""
     return max(sum(seconds.get(one.key, 0.0) for one in plan.lineage(task)) for task in tasks)
-
-
-def trained(task: Task) -> Run:
-    """The run that a task is or checks."""
-    return task if isinstance(task, Run) else task.start
 
 
 def images(run: Run) -> int:

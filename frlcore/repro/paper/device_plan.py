@@ -12,7 +12,7 @@ from frlcore.errors import UserError
 from frlcore.repro.paper import plan
 from frlcore.repro.runs.engines import unfinished
 from frlcore.repro.runs.store import Store
-from frlcore.repro.runs.task import Run, Task
+from frlcore.repro.runs.task import Task
 
 EDITION = "cifar10"
 TRAINING_IMAGES = 47_000  # of 50,000, the others validate
@@ -68,5 +68,5 @@ def text(minutes: float, store: Store) -> str:
 
 def _of_the_paper(task: Task) -> bool:
     """Whether a task is of the edition's own data and network, as the rates are."""
-    run = task if isinstance(task, Run) else task.start
+    run = task.trained
     return (run.dataset, run.model) == (plan.edition(EDITION).dataset, plan.edition(EDITION).model)

@@ -8,7 +8,6 @@ from frlcore import data, models
 from frlcore.device import pick_device
 from frlcore.repro.paper import plan
 from frlcore.repro.runs.store import Store, default_store
-from frlcore.repro.runs.task import Run
 
 
 def trained(
@@ -20,8 +19,7 @@ def trained(
     or published in `data/runs`; large ones are published in half precision. Raises UserError for an unknown edition or
     method, and when there are no weights.
     """
-    run = plan.run(edition, method, fold, seed)
-    run = run if isinstance(run, Run) else run.start  # a check has no weights of its own
+    run = plan.run(edition, method, fold, seed).trained
     info = data.info(run.dataset)
     model = models.build(run.model, num_classes=len(info.classes), in_channels=info.shape[0], seed=0)
     model.load_state_dict((store or default_store()).any_weights(run.key))

@@ -22,7 +22,7 @@ from multiprocessing.context import ForkServerContext, SpawnContext
 from frlcore.errors import UserError
 from frlcore.repro.runs.job import Ended, Job, Message, Progress, log, summary, work
 from frlcore.repro.runs.store import Store
-from frlcore.repro.runs.task import Run, Task
+from frlcore.repro.runs.task import Task
 from frlcore.repro.surroundings import processors, socket_folder
 from frlcore.settings import info
 
@@ -109,8 +109,8 @@ def unfinished(runs: Sequence[Task], store: Store) -> list[Task]:
 
 def usual(runs: Sequence[Task], device: str) -> str:
     """The device for these runs: "auto" is the CPU when their images are small, since a GPU would mostly wait."""
-    trained = [run if isinstance(run, Run) else run.start for run in runs]
-    return "cpu" if device == "auto" and all(info(run.dataset).shape[-1] <= SMALL for run in trained) else device
+    small = all(info(run.trained.dataset).shape[-1] <= SMALL for run in runs)
+    return "cpu" if device == "auto" and small else device
 
 
 def places(device: str, workers: int | None = None) -> list[str]:

@@ -52,8 +52,7 @@ def network(model: str, dataset: str) -> tuple[int, int]:
 
 def memory(run: Task) -> float:
     """Bytes that a run needs on a CPU."""
-    trained = run if isinstance(run, Run) else run.start
-    weights, kept = network(trained.model, trained.dataset)
+    weights, kept = network(run.trained.model, run.trained.dataset)
     return PROCESS + COPIES * weights + KEPT * TESTED * kept
 
 

@@ -77,6 +77,11 @@ class Run:
         return hashlib.sha256(canonical(self.description)).hexdigest()
 
     @property
+    def trained(self) -> Run:
+        """The run whose weights this is about: itself."""
+        return self
+
+    @property
     def steps(self) -> int:
         """What progress is counted in: epochs."""
         return self.training.epochs
@@ -104,6 +109,11 @@ class Check:
     def __post_init__(self) -> None:
         if self.kind not in CHECKS:
             raise UserError(f"unknown check '{self.kind}'; known: {', '.join(CHECKS)}")
+
+    @property
+    def trained(self) -> Run:
+        """The run whose weights this is about; a check has none of its own."""
+        return self.start
 
     @property
     def seed(self) -> int:

@@ -50,9 +50,9 @@ def test_the_pace_of_a_machine_by_hand() -> None:
 
 def test_images_of_a_run() -> None:
     """Digits: four of five folds, three quarters of each class train; CIFAR-10: all but 300 a class."""
-    assert cost.images(cost.trained(plan.run("cifar10", "pgd"))) == 50_000 - 3_000
-    assert cost.images(cost.trained(plan.run("svhn", "pgd"))) == 73_257 - 3_000
-    assert cost.images(cost.trained(plan.run("digits", "pgd+autoattack"))) == pytest.approx(1797 * 0.8 * 0.75, abs=10)
+    assert cost.images(plan.run("cifar10", "pgd").trained) == 50_000 - 3_000
+    assert cost.images(plan.run("svhn", "pgd").trained) == 73_257 - 3_000
+    assert cost.images(plan.run("digits", "pgd+autoattack").trained) == pytest.approx(1797 * 0.8 * 0.75, abs=10)
 
 
 def test_the_words(monkeypatch: pytest.MonkeyPatch) -> None:
