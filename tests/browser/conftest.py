@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 from visit import Visit
 
+from frlcore.repro.book.pdf import BROWSERS
+
 sync_api = pytest.importorskip("playwright.sync_api", reason="browser tests need the package playwright")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="and the package axe-playwright-python")
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]  # of the accessibility guidelines, that axe has rules for
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 LOOK = """() => ({

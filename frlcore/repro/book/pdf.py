@@ -5,6 +5,7 @@ Links between pages become links inside the PDF. The explorer stays out: on pape
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 import shutil
@@ -15,12 +16,12 @@ from pathlib import Path
 import yaml
 
 from frlcore.errors import UserError
+from frlcore.repro.book.light import MATHJAX
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 LEFT_OUT = {"sections/theory/11_explorer"}
 ARTICLE = re.compile(r'<article class="bd-article"[^>]*>(.*?)</article>', re.S)
 HEAD = re.compile(r"<link\b[^>]*stylesheet[^>]*>")
-MATHJAX = re.compile(r"<script\b[^>]*mathjax/[\w-]+\.js[^>]*></script>|<script>window\.MathJax = .*?</script>")
 UPWARDS = re.compile(r'"(?:\.\./)+')  # pages stand in folders, the single page above them
 ADDRESS = re.compile(r'\b(href|src)="([^"]*)"')
 PAPER = """<style>
@@ -42,7 +43,8 @@ def make(html: Path, out: Path) -> Path:
         raise UserError(f"a PDF needs a browser to print with; install one of: {', '.join(BROWSERS)}")
     whole = html / "whole-book.html"
     whole.write_text(one_page(html, order(html.parent / "source" / "_toc.yml")), encoding="utf-8")
-    command = [browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"]
+    command = [browser, "--headless=new", "--disable-gpu", "--no-pdf-header-footer"]
+    command += ["--no-sandbox"] * (os.getuid() == 0)  # which chromium refuses to root, in a container for one
     command += [f"--virtual-time-budget={1000 * PATIENCE}", f"--print-to-pdf={out}", whole.as_uri()]
     out.unlink(missing_ok=True)
     try:
