@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from frlcore.data import Split, Splits, load
 from frlcore.evaluate import Attack
 from frlcore.repro.paper import plan
 from frlcore.repro.runs.engines import run_local
@@ -28,6 +29,18 @@ settings.register_profile("short", max_examples=200, derandomize=True, database=
 settings.register_profile("long", max_examples=10_000, print_blob=True, **shared)
 settings.load_profile("short")
 TINY = ("pgd", "frl-reweight+remargin-0.05")  # a parent and its child: 4 runs on the smoke edition
+
+
+@pytest.fixture(scope="session")
+def few() -> Splits:
+    """100 training and 40 validation digits, as many of each."""
+    splits = load("digits")
+
+    def part(split: Split, count: int) -> Split:
+        picks = torch.cat([(split.labels == c).nonzero().squeeze(1)[:count] for c in range(10)])
+        return Split(split.images[picks], split.labels[picks], split.index[picks])
+
+    return Splits(splits.info, part(splits.train, 10), part(splits.validation, 4))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from frlcore.averaging import Average
-from frlcore.data import Split, Splits, load
+from frlcore.data import Splits
 from frlcore.errors import UserError
 from frlcore.models import build
 from frlcore.policies import Uniform
@@ -20,17 +20,6 @@ from frlcore.settings import Training
 from frlcore.training import train
 
 BRIEF = Training("trades", 2, lr=0.05, batch_size=32, eps=0.2, step_size=0.1, steps=1, validation_steps=1)
-
-
-@pytest.fixture(scope="module")
-def few() -> Splits:
-    splits = load("digits")
-
-    def part(split: Split, count: int) -> Split:
-        picks = torch.cat([(split.labels == c).nonzero().squeeze(1)[:count] for c in range(10)])
-        return Split(split.images[picks], split.labels[picks], split.index[picks])
-
-    return Splits(splits.info, part(splits.train, 10), part(splits.validation, 4))
 
 
 def small() -> nn.Module:

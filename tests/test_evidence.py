@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from frlcore import evidence, policies, training
-from frlcore.data import Split, Splits, load
+from frlcore.data import Splits
 from frlcore.errors import UserError
 from frlcore.evidence import Tally
 from frlcore.models import build
@@ -21,17 +21,6 @@ from frlcore.settings import Training
 from frlcore.training import batch_loss, train
 
 BRIEF = Training("trades", 3, lr=0.05, batch_size=32, eps=0.2, step_size=0.1, steps=1, validation_steps=1, beta=1.5)
-
-
-@pytest.fixture(scope="module")
-def few() -> Splits:
-    splits = load("digits")
-
-    def part(split: Split, count: int) -> Split:
-        picks = torch.cat([(split.labels == c).nonzero().squeeze(1)[:count] for c in range(10)])
-        return Split(split.images[picks], split.labels[picks], split.index[picks])
-
-    return Splits(splits.info, part(splits.train, 10), part(splits.validation, 4))
 
 
 def small() -> nn.Module:

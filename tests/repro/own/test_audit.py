@@ -6,7 +6,6 @@ import json
 import sys
 import types
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from ended import Ended
 from PIL import Image
 from torch import nn
 
@@ -51,13 +51,6 @@ def fails():
     raise KeyError("no weights\\nat all")
 def leaves(): raise SystemExit(1)
 """
-
-
-@dataclass(frozen=True)
-class Ended:
-    status: int
-    out: str
-    err: str
 
 
 @pytest.fixture(scope="session")

@@ -9,13 +9,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from ended import Ended
 from PIL import Image
 
 import frlcore
@@ -35,13 +35,6 @@ from frlcore.training import generator_for
 CLASSES = ("a $b$", "<c>", "worst class")
 SMALL = ["--size", "8", "--model", "preact_small", "--epochs", "2", "--fine-tune-epochs", "2", "--batch-size", "16",
          "--augment", "none", "--eps", "0.1", "--device", "cpu"]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Ended:
-    status: int
-    out: str
-    err: str
 
 
 @pytest.fixture(scope="session")
