@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,20 +42,38 @@ def book() -> Path:
 
 
 @pytest.fixture(scope="session")
-def browser(book: Path) -> Iterator[Any]:
+def program(book: Path) -> str:
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
         pytest.skip(f"no browser; install one of: {', '.join(BROWSERS)}")
+    return program
+
+
+@pytest.fixture(scope="module")
+def browser(program: str) -> Iterator[Any]:
+    with _chromium(program) as chromium:
+        yield chromium
+
+
+@pytest.fixture(scope="session")
+def visits(book: Path, program: str) -> list[Visit]:
+    """A visit to every page. As many browsers as cores share them: most of the time is axe's, one core a page."""
+    pages = iter([path for path in sorted(book.rglob("*.html")) if not {"_static", "_sources"} & set(path.parts)])
+
+    def walk(_: int) -> list[Visit]:
+        with _chromium(program) as chromium:
+            return [_visit(chromium, path) for path in pages]  # the others take theirs from the same iterator
+
+    with ThreadPoolExecutor() as readers:
+        return [visit for share in readers.map(walk, range(os.cpu_count() or 1)) for visit in share]
+
+
+@contextmanager
+def _chromium(program: str) -> Iterator[Any]:
     with sync_api.sync_playwright() as play:
         chromium = play.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
         yield chromium
         chromium.close()
-
-
-@pytest.fixture(scope="session")
-def visits(book: Path, browser: Any) -> list[Visit]:
-    pages = [path for path in sorted(book.rglob("*.html")) if not {"_static", "_sources"} & set(path.parts)]
-    return [_visit(browser, path) for path in pages]
 
 
 def _visit(browser: Any, path: Path) -> Visit:
