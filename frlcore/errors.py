@@ -41,4 +41,8 @@ class Diverged(UserError):
 
     def __init__(self, loss: float, epoch: int, lr: float) -> None:
         self.what = f"the loss is {loss} in epoch {epoch}"
+        self.numbers = loss, epoch, lr
         super().__init__(f"{self.what}: lower the learning rate ({lr})")
+
+    def __reduce__(self) -> tuple[type[Diverged], tuple[float, int, float]]:
+        return Diverged, self.numbers  # not the message, so that one process can send it to another

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from frlcore import data, models, policies, training
 from frlcore.classwise import ClassErrors
 from frlcore.data import Split, Splits, to_float
-from frlcore.errors import UserError
+from frlcore.errors import Diverged, UserError
 from frlcore.evaluate import Outcomes
 from frlcore.training import Checkpoint, Training, batch_loss, train
 
@@ -521,3 +522,11 @@ def test_pgd_training_learns_to_resist(digits: Splits) -> None:
     assert first.average("standard") > 0.8
     assert last.average("standard") < 0.15
     assert last.average("robust") < 0.4  # natural training: nearly every digit breaks
+
+
+def test_a_training_that_diverges_can_be_told_by_another_process(digits: Splits) -> None:
+    how = replace(BRIEF, lr=1e12, epochs=1)
+    with pytest.raises(Diverged, match="in epoch 1: lower the learning rate") as caught:
+        fit(digits, how)
+    told = pickle.loads(pickle.dumps(caught.value))
+    assert (str(told), told.what) == (str(caught.value), caught.value.what)

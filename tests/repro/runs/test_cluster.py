@@ -9,13 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from frlcore.errors import UserError
 from frlcore.repro import cli
 from frlcore.repro.runs import cluster
 from frlcore.repro.runs.cluster import Site, _carry, _code, _need, run_cluster
-from frlcore.repro.runs.job import Ended, Job
+from frlcore.repro.runs.engines import run_local
+from frlcore.repro.runs.job import Ended, Job, Message, Progress
 from frlcore.repro.runs.store import Store
 from frlcore.repro.runs.task import Run
 
@@ -46,6 +48,39 @@ def test_a_ray_of_its_own_makes_the_same_bytes_and_leaves_nothing(
     assert results(store, tiny_plan) == results(undisturbed, tiny_plan)
     assert {path.name for path in store.root.iterdir()} == {run.key[:20] for run in tiny_plan}
     assert not ray.is_initialized() and set(Path("/tmp").glob("frl-ray-*")) == folders
+
+
+def test_a_lost_node_costs_at_most_an_epoch_and_no_bit(store: Store, tiny_run: Make, tmp_path: Path) -> None:
+    """The node that has the run is killed with all its processes, then another one joins."""
+    from ray.cluster_utils import Cluster
+
+    size = {"num_gpus": 0, "object_store_memory": 80 * 2**20}
+    soon = {"health_check_period_ms": 500, "health_check_failure_threshold": 4}
+    head = {"num_cpus": 0, "include_dashboard": False, "no_monitor": True, "_system_config": soon}
+    nodes = Cluster(initialize_head=True, head_node_args={**size, **head})
+    working = nodes.add_node(num_cpus=1, **size)
+    run, steps = tiny_run(training={"epochs": 20}), list[int]()
+
+    def see(message: Message) -> None:
+        if isinstance(message, Progress) and not message.done:
+            steps.append(message.step)
+            if message.step == 5:
+                for raylet in [psutil.Process(one.process.pid) for one in working.all_processes["raylet"]]:
+                    for process in raylet.children(recursive=True):
+                        process.kill()
+                nodes.remove_node(working, allow_graceful=False)
+                nodes.add_node(num_cpus=1, **size)
+
+    try:
+        assert run_cluster([run], store, address=nodes.address, on_progress=see) == 0
+    finally:
+        nodes.shutdown()
+    resumed = store.provenance(run.key)["resumed_at_epoch"]
+    assert 5 <= resumed < 20 and steps[-1] == 20
+    assert len(steps) - len(set(steps)) <= 1
+    plain = Store(tmp_path / "plain", None)
+    assert run_local([run], plain, device="cpu") == 0
+    assert results(store, [run]) == results(plain, [run])
 
 
 # --------------------------------------------------------------------------------------------- without starting it
