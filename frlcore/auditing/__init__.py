@@ -1,4 +1,4 @@
-"""Audit any classifier class by class: which classes it deserves, how sure that is, and whether another one is better.
+"""Audit any classifier class by class: which classes it deserts, how sure that is, and whether another one is better.
 
     found = frlcore.audit(model, images, labels, classes=names, eps=8 / 255)
     found.worst("robust")  # (class, error)
@@ -7,7 +7,7 @@
 
 The model need not come from here: any function from images in [0, 1] to logits will do.
 
-    probe report kept < result order < run
+    probe report kept quick < result order < run
 """
 
 from frlcore.auditing.result import Audit

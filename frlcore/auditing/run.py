@@ -19,7 +19,8 @@ from frlcore import attacks
 from frlcore.answers import Model, ask, check_images, check_labels, check_model, check_pixels, eval_mode
 from frlcore.auditing import order
 from frlcore.auditing.kept import Kept, fingerprint
-from frlcore.auditing.probe import examine, names_of
+from frlcore.auditing.probe import TWICE, examine, names_of
+from frlcore.auditing.quick import quick
 from frlcore.auditing.result import Audit, Example
 from frlcore.data import Split, to_float
 from frlcore.device import arithmetic, pick_device
@@ -61,7 +62,8 @@ def audit(
     """Attack every image within `eps` and say how each class fares, for any model from images in [0, 1] to logits.
 
     Arguments:
-    - `model`: any function or network; a network is moved to `device` and asked in eval mode
+    - `model`: any function or network; a network is moved to `device` and asked in eval mode (on a CPU through a copy
+      with batch norm folded into convolutions, where its answers and gradients are the same; `auditing.quick`)
     - `images`: `(N, C, H, W)`, uint8 from 0 to 255 or floats from 0 to 1
     - `labels`: `(N,)`, whole numbers from 0 on
     - `classes`: their names
@@ -116,6 +118,7 @@ def audit(
     weights = fingerprint(model, taken)
     key = hashlib.sha256(json.dumps([weights, _digest(split), settings]).encode()).hexdigest()
     kept, truth = Kept(Path(keep) if keep else None, key, len(split)), split.labels.numpy()
+    attacked = quick(model, some[:TWICE])
     progress(int(kept.done.sum()))
     with arithmetic(where, tf32=False, benchmark=False):  # true float32 on a GPU, too
         for number, (batch, left) in enumerate(order.batches(truth, batch_size, seed, precision, kept)):
@@ -124,13 +127,13 @@ def audit(
             begin, part = time.monotonic(), Split(*(t[batch].to(where) for t in vars(split).values()))
             with _noted(kept.heard):
                 if attack == "pgd":
-                    one = outcomes(model, part, scale=scale, attack=how, batch_size=batch_size,
+                    one = outcomes(attacked, part, scale=scale, attack=how, batch_size=batch_size,
                                    generator=generator_for("audit", seed, number, where))  # fmt: skip
                     clean, broken = one.clean, one.adversarial
                 else:
                     x = to_float(part.images, scale)
-                    answers = autoattack(model, x, part.labels, eps=eps, norm=norm, seed=seed, queries=queries)
-                    clean, broken = ask(model, x).argmax(1).cpu().numpy(), answers.cpu().numpy()
+                    answers = autoattack(attacked, x, part.labels, eps=eps, norm=norm, seed=seed, queries=queries)
+                    clean, broken = ask(attacked, x).argmax(1).cpu().numpy(), answers.cpu().numpy()
             kept.add(batch, clean, broken, time.monotonic() - begin)
             progress(len(split) - left)
         done = kept.done
@@ -191,9 +194,9 @@ def _examples(
     extremes = dict.fromkeys((int(np.argmax(rate)), int(np.argmin(rate))))
     at = torch.from_numpy(np.concatenate([np.flatnonzero(found.label == c)[:SHOWN] for c in extremes]))
     x, y = to_float(split.images[at].to(where), scale), split.labels[at].to(where)
-    attacked = attacks.pgd(model, x, y, eps=how.eps, step_size=how.step_size, steps=how.steps, norm=how.norm,
-                           generator=torch.Generator(where).manual_seed(0))  # fmt: skip
+    after = attacks.pgd(model, x, y, eps=how.eps, step_size=how.step_size, steps=how.steps, norm=how.norm,
+                        generator=torch.Generator(where).manual_seed(0))  # fmt: skip
     with eval_mode(model), torch.no_grad():
-        answers = [model(part).argmax(1).tolist() for part in (x, attacked)]
-    pixels = [(255 * part).round().to(torch.uint8).cpu().numpy() for part in (x, attacked)]
+        answers = [model(part).argmax(1).tolist() for part in (x, after)]
+    pixels = [(255 * part).round().to(torch.uint8).cpu().numpy() for part in (x, after)]
     return tuple(Example(*one) for one in zip(y.tolist(), *pixels, *answers, strict=True))
