@@ -1,13 +1,13 @@
-// What a mark of a figure stands for, beside it: on hover, on touch, and with Tab and the arrow keys.
+// What a mark of a figure or a symbol of a formula stands for, beside it: on hover, on touch, and marks with Tab and arrow keys.
 document.addEventListener("DOMContentLoaded", () => {
   const note = document.createElement("div");
   note.className = "frl-note";
   note.setAttribute("aria-hidden", "true"); // the mark itself carries the words for a screen reader
   document.body.append(note);
-  const markOf = event => event.target.closest?.(".frl-mark");
+  const markOf = event => event.target.closest?.(".frl-mark, .frl-symbol");
 
   function show(mark) {
-    note.textContent = mark.getAttribute("aria-label");
+    note.textContent = mark.dataset.means ?? mark.getAttribute("aria-label");
     note.style.display = "block";
     const at = mark.getBoundingClientRect(), box = note.getBoundingClientRect();
     const left = Math.min(Math.max(at.left + at.width / 2 - box.width / 2, 4), innerWidth - box.width - 4);

@@ -37,6 +37,26 @@ def test_a_mark_says_what_it_stands_for_when_pointed_at_and_focused(explorer: An
     assert left >= 0 and left + note.evaluate("e => e.offsetWidth") <= 390
 
 
+@pytest.mark.parametrize(
+    ("name", "glyph", "said"),
+    [
+        ("A3_robust_nonrobust_features", "1D6FE", "γ: mean of every non-robust coordinate"),
+        ("glossary", "1D70F", "τ: how far a class’s error may lie above the mean, a fraction"),
+    ],
+)
+def test_a_symbol_says_what_it_stands_for_when_pointed_at(
+    book: Path, browser: Any, name: str, glyph: str, said: str
+) -> None:
+    page = browser.new_page()
+    page.goto(next(book.rglob(f"{name}.html")).as_uri())
+    symbol = page.locator(f'.frl-symbol:has([data-c="{glyph}"])').first
+    symbol.hover()
+    assert page.locator(".frl-note").inner_text() == said
+    page.mouse.move(0, 0)
+    assert not page.locator(".frl-note").is_visible()
+    page.close()
+
+
 def test_filters_leave_as_many_marks_as_rows(explorer: Any) -> None:
     rows = explorer.locator(".frl-runs section").first.locator("tbody tr")
     marks = explorer.locator(".frl-figure").first.locator(".frl-mark")

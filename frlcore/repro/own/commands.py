@@ -65,7 +65,7 @@ def audit(
     device: DeviceOption = "auto",
     target: Annotated[Path, typer.Option("--out", help="Folder for the report.")] = Path("audit"),
 ) -> None:  # fmt: skip
-    """Say which classes MODEL deserves: errors of every class with intervals, tests against another, a report.
+    """Say which classes MODEL deserts: errors of every class with intervals, tests against another, a report.
 
     Interrupted, it goes on when the command is given again.
     """
