@@ -47,7 +47,7 @@ def disparity(found: Results) -> str:
     lead = {HOLDS: "Adversarial training leaves classes behind.",
             AGAINST: "Adversarial training does not leave classes behind here."}.get(robust["verdict"], "")  # fmt: skip
     if robust["verdict"] != standard["verdict"] or not lead:
-        lead = "Whether adversarial training leaves classes behind differs by error, or cannot be told."
+        lead = "Whether adversarial training leaves classes behind depends on the error, or cannot be told."
     return (
         f"**{lead}** {said}; against natural training the distance from the worst class to the average changes by "
         f"{points(robust)} in robust and by {points(standard)} in standard error."
@@ -66,9 +66,8 @@ def remedy(found: Results, strong: Results | None = None) -> str:
     lead = _remedied(pgd["verdict"], [row["verdict"] for row in beyond])
     return (
         f"**{lead}** {where(found)} {plan.label(fair)} changes the worst class's robust error by {points(pgd)} against "
-        f"PGD training. Against the *control*, the same "
-        f"fine-tuning with all classes alike, it is {points(last)}, with weights chosen on validation "
-        f"{points(chosen)}{under}."
+        f"PGD training. Against the *control*, the same fine-tuning with all classes alike, it changes that error by "
+        f"{points(last)}, with weights chosen on validation by {points(chosen)}{under}."
     )
 
 
@@ -91,7 +90,7 @@ def price(found: Results) -> str:
     asked = [(kind, other) for kind in kinds for other in ("pgd", "control")]
     rows = {(kind, other): _change(found, fair, other, "average", kind) for kind, other in asked}
     rises = {other: [kind for kind in kinds if rows[kind, other]["verdict"] == AGAINST] for other in ("pgd", "control")}
-    lead = "No price on average can be told."
+    lead = "Whether there is a price on average cannot be told."
     if rises["pgd"]:
         lead = f"The price is {' and '.join(rises['pgd'])} error on average."
     elif rises["control"]:
@@ -101,7 +100,7 @@ def price(found: Results) -> str:
         "against the control"
         for kind in kinds
     )
-    return f"**{lead}** Over all classes, {each}."
+    return f"**{lead}** On average over the classes, {each}."
 
 
 def reasons(found: Results) -> list[str]:
@@ -137,8 +136,8 @@ def sureness(found: Results) -> str:
     networks = len(found.records[method][0]) * found.seeds(method)
     return (
         f"**How sure is that?** It rests on {len(found.labels):,} test images and {networks} trained "
-        f"network{'s' * (networks > 1)} a method. The 95% intervals hold what other test images could change, and not "
-        "what another training run would."
+        f"network{'s' * (networks > 1)} a method. The 95% intervals cover what other test images could change, but "
+        "not what another training run would."
     )
 
 

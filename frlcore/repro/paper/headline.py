@@ -49,6 +49,6 @@ def answers(editions: Iterable[str], store: Store | None = None) -> tuple[list[s
 def _so_far(found: Results, told: bool) -> str:
     numbers = "" if told else f" {conclusion.so_far(found)}"
     return (
-        f"**{found.edition.title}, so far.**{numbers} What the answers need and do not have there yet is made by "
-        f"`{found.command}`; until then they come from the data that they name."
+        f"**{found.edition.title}, so far.**{numbers} The answers need runs that are not made there yet; "
+        f"`{found.command}` makes them. Until then each answer comes from the data that it names."
     )

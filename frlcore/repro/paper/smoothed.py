@@ -44,7 +44,7 @@ def how_certified(found: Results) -> str:
     if how.folds < found.edition.tested:
         images += f" of {how.folds} of the {found.edition.folds} folds"
     far = " and ".join(f"{reach(found, method):.2f} at σ = {sigma(method):g}" for method in found.records)
-    return (f"Certified is {images}: N0 = {how.n0:,} draws choose the class, N = {how.n:,} more certify it, and "
+    return (f"We certify {images}: N0 = {how.n0:,} draws choose the class, N = {how.n:,} more certify it, and "
             f"α = {how.alpha:g}. No radius beyond {far} can be certified with so many draws.")  # fmt: skip
 
 

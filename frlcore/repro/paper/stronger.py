@@ -64,7 +64,7 @@ def added_in_words(base: Results, checks: Results) -> str:
     low, high = min(added, key=added.__getitem__), max(added, key=added.__getitem__)
     return (
         f"Beside PGD-20, AutoAttack adds between {added[low]:.1f} ({low}) and {added[high]:.1f} points ({high}) to the "
-        f"average robust error: by so much are the robust errors of PGD-20 alone too small."
+        f"average robust error: the robust errors under PGD-20 alone are too small by that much."
     )
 
 

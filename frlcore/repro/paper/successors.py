@@ -170,7 +170,7 @@ def advice(found: Results, tested: pd.DataFrame) -> str:
     if best == CONTROL:
         return "No method has a lower robust error of the worst class than the control: these records speak for none."
     gain = _row(tested, best, CONTROL)
-    lines = [f"The lowest robust error of the worst class has **{plan.label(best)}**: {worst[best]:.1f}%, where the "
+    lines = [f"**{plan.label(best)}** has the lowest robust error of the worst class: {worst[best]:.1f}%, where the "
              f"control has {worst[CONTROL]:.1f}% ({_between(gain)}); its average robust error is {average[best]:.1f}%, "
              f"the control's {average[CONTROL]:.1f}%."]  # fmt: skip
     if gain["p_holm"] >= ALPHA:
@@ -178,7 +178,7 @@ def advice(found: Results, tested: pd.DataFrame) -> str:
     tied = [one for one in found.present if one not in (best, CONTROL) and _tied(found, one, best)]
     if tied:
         names = ", ".join(f"{plan.label(one)} ({worst[one]:.1f}%, average {average[one]:.1f}%)" for one in tied)
-        lines.append(f"Not told apart from it by the 95% interval of the paired difference: {names}.")
+        lines.append(f"The 95% interval of the paired difference does not tell it apart from: {names}.")
         pick = min([best, *tied], key=average.__getitem__)
         lines.append(f"Of these **{plan.label(pick)}** has the lowest average robust error: on these data, use it.")
     else:

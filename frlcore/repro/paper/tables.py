@@ -39,12 +39,12 @@ def _duration(found: Results) -> str:
     passes, pace = sum(work.values()), recorded(plan.alike(ed), default_store())
     if pace is None:
         return (
-            f"\nA seed is {passes:,.0f} forward passes over the training images, with what they start from; no record "
-            f"of `{ed.model}` says yet how long one takes."
+            f"\nA seed takes {passes:,.0f} forward passes over the training images, the models that its runs start "
+            f"from included; no record of `{ed.model}` says yet how long one pass takes."
         )
     return (
-        f"\nAbout {passes * pace.seconds / 3600:.1f} hours a seed, with what they start from, at the pace of the "
-        f"newest record of `{ed.model}` ({pace.device})."
+        f"\nAbout {passes * pace.seconds / 3600:.1f} hours a seed, the models that its runs start from included, at "
+        f"the pace of the newest record of `{ed.model}` ({pace.device})."
     )
 
 
