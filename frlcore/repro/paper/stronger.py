@@ -68,6 +68,23 @@ def added_in_words(base: Results, checks: Results) -> str:
     )
 
 
+def lowest_in_words(base: Results, checks: Results, reference: str) -> str:
+    """The method whose worst class fares best under both attacks together, beside `reference`, in a sentence."""
+    worst = {}
+    for method in _methods(base, checks):
+        labels, _, both = broken(base, checks, method)
+        worst[method] = [100 * number for number in _value(labels, both, "worst")]
+    if len({reference, *worst}) < 2 or reference not in worst:
+        return ""
+    best = min(worst, key=lambda method: worst[method][0])
+    told = {one: "{:.1f}% [{:.0f}, {:.0f}]".format(*worst[one]) for one in (best, reference)}
+    images = f"Under PGD-20 and AutoAttack together, on {len(labels):,} of these images,"
+    if best == reference:
+        return f"{images} no method has a lower error of the worst class than {plan.label(best)}, {told[best]}."
+    return (f"{images} {plan.label(best)} has the lowest error of the worst class, {told[best]}; that of "
+            f"{plan.label(reference)} is {told[reference]}.")  # fmt: skip
+
+
 def differences(base: Results, checks: Results, reference: str) -> pd.DataFrame:
     """Every fair method minus `reference` under both attacks together: paired bootstrap, Holm over the table."""
     methods = [method for method in _methods(base, checks) if plan.METHODS[method].fair]

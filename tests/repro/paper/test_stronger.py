@@ -63,6 +63,14 @@ def test_what_autoattack_adds_is_said(both: tuple[records.Results, records.Resul
     assert "between 0.0 (Control (multipliers 0)) and 20.0 points (PGD Adv. Training)" in text
 
 
+def test_the_fairest_under_both_attacks_is_said(both: tuple[records.Results, records.Results]) -> None:
+    text = stronger.lowest_in_words(*both, "control")
+    assert "on 200 of these images, FRL(Reweight, 0.05) has the lowest error of the worst class, 30.0% [" in text
+    assert "that of Control (multipliers 0) is 50.0% [" in text
+    assert stronger.lowest_in_words(*both, "trades-1") == ""  # AutoAttack never looked at it
+    assert "no method has a lower" in stronger.lowest_in_words(*both, "frl-reweight-0.05")
+
+
 def test_differences_are_those_of_the_union(both: tuple[records.Results, records.Results]) -> None:
     frame = stronger.differences(*both, "pgd")
     assert list(frame.index) == [plan.label("frl-reweight-0.05")]
