@@ -29,7 +29,7 @@ def complete(found: Results) -> bool:
 
 def where(found: Results) -> str:
     """Which data a sentence speaks of."""
-    return f"On {found.edition.title}" + (", not the paper's data," * (not info(found.edition.dataset).paper))
+    return f"On {found.edition.named}" + (", not the paper's data," * (not info(found.edition.dataset).paper))
 
 
 def disparity(found: Results) -> str:

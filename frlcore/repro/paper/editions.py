@@ -66,6 +66,11 @@ class Edition:
     classwise_table: int | None = None  # the paper's table of classes on the same data, 4, 5 or 6
     variants: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def named(self) -> str:
+        """The title as it stands inside a sentence: "handwritten digits", but "CIFAR-10"."""
+        return self.title if self.title[:2].isupper() else self.title[0].lower() + self.title[1:]
+
 
 def _smoke(edition: Edition) -> Edition:
     """The same with two epochs and two steps: does it all work?"""

@@ -26,7 +26,7 @@ _TOLD: set[tuple[str, str]] = set()  # of which plans and editions this page has
 def note(found: Results) -> Any:
     """What a page shows in place of runs that nobody has made: the command that makes them."""
     return _markdown(
-        f":::{{admonition}} Not yet run on {found.edition.title}\n:class: note\n"
+        f":::{{admonition}} Not yet run on {found.edition.named}\n:class: note\n"
         f"Records of {len(found.missing)} of {len(found.records)} methods are missing. They are made by\n\n"
         f"```\n{found.command}\n```\n{_duration(found)}\n:::\n"
     )

@@ -40,12 +40,12 @@ def test_the_answers_unfold_from_what_has_been_run(monkeypatch: pytest.MonkeyPat
     assert [len(part) for part in headline.answers(EVERYTHING)] == [3, 1]
     there["laptop"] = {"natural": ([10] * 10, [100] * 10)}
     (first, second, _), (_, waiting) = headline.answers(EVERYTHING)
-    assert "On Handwritten digits, not the paper's data, " in first and "On Handwritten digits" in second
+    assert "On handwritten digits, not the paper's data, " in first and "On handwritten digits" in second
     assert waiting.startswith("**CIFAR-10 on two cores, so far.** After Natural Training 10.0% [")
     assert "`frl run overview --edition laptop`" in waiting
     there["laptop"]["pgd"] = UNEQUAL  # the first answer is the paper's data's, the others still wait
     (first, second, _), (_, waiting) = headline.answers(EVERYTHING)
-    assert "On CIFAR-10 on two cores the attack breaks 56.0% [" in first and "On Handwritten digits" in second
+    assert "On CIFAR-10 on two cores the attack breaks 56.0% [" in first and "On handwritten digits" in second
     assert "10.0%" not in waiting  # said above
     there["laptop"] |= {"control": UNEQUAL, BOTH: BETTER}
     assert "digits" not in str(headline.answers(EVERYTHING))
