@@ -90,7 +90,7 @@ def cost(
     """Say what PLAN costs: images, FLOPs, hours on this machine (measured, ten seconds) and on GPUs (assumed)."""
     from frlcore.repro.paper import cost as costs
 
-    out.print(costs.text(plan, edition, seeds, gpus), soft_wrap=True, markup=False)
+    out.print(*costs.text(plan, edition, seeds, gpus).splitlines(), sep="\n", soft_wrap=True, markup=False)
 
 
 @app.command()

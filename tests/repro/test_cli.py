@@ -16,7 +16,7 @@ import pytest
 
 from frlcore.errors import UserError
 from frlcore.repro import cli
-from frlcore.repro.paper import plan
+from frlcore.repro.paper import cost, plan
 from frlcore.repro.places import PROJECT
 from frlcore.repro.runs.store import Store
 from frlcore.repro.runs.task import Run
@@ -70,6 +70,23 @@ def filled(undisturbed: Store, tiny_plan: list[Run], monkeypatch: pytest.MonkeyP
     """`frl`, on a store in which the plan "tiny" is done."""
     monkeypatch.setenv("FRL_STORE", str(undisturbed.root))
     return frl
+
+
+@pytest.mark.parametrize(
+    ("words", "first", "last"),
+    [
+        (["cost", "tiny", "--edition", "smoke"], "tiny, edition smoke: 4 runs and checks", "One run on a GPU"),
+        (["device-plan"], "Before the time begins", ""),
+    ],
+)
+def test_what_has_several_lines_is_printed_in_lines(
+    tiny_plan: list[Run], frl: Command, monkeypatch: pytest.MonkeyPatch, words: list[str], first: str, last: str
+) -> None:
+    monkeypatch.setattr(cost, "pace", lambda *_: 1e-5)
+    ended = frl(*words)
+    lines = ended.out.splitlines()
+    assert ended.status == 0 and len(lines) > 5 and "\\n" not in ended.out
+    assert lines[0].startswith(first) and lines[-1].startswith(last)
 
 
 # ------------------------------------------------------------------------------------------------------------- help

@@ -24,12 +24,12 @@ from frlcore.repro.places import downloads
 from frlcore.repro.runs.progress import clock
 from frlcore.repro.runs.task import Run, Task
 from frlcore.repro.surroundings import processors
-from frlcore.settings import Training, info
+from frlcore.settings import info
 from frlcore.training import batch_loss
 
 GPUS = (1, 8, 64)
 MEASURE = 10.0  # seconds, for all networks of the plan together
-BATCH = 16  # images of a measured batch
+PIXELS = 16 * 32 * 32  # of a measured batch, at most: more would take seconds with a large network
 TRAINED = {"cifar10": TRAINING_IMAGES, "svhn": 70_257}  # images of the paper's data; others are at hand
 
 
@@ -41,8 +41,9 @@ def text(name: str, edition: str, seeds: int = 1, gpus: int | None = None, secon
     work = {task.key: task.cost * images(task.trained) for task in tasks}
     kind = {task.key: (task.trained.model, task.trained.dataset) for task in tasks}
     flops = {key: amount * forward_flops(*kind[key]) for key, amount in work.items()}
-    kinds = sorted(set(kind.values()))
-    speed = {one: pace(*one, seconds / len(kinds)) for one in kinds}
+    by_length = sorted((task.trained for task in tasks), key=lambda run: run.cost)
+    typical = {(run.model, run.dataset): run for run in by_length}  # the longest of each kind
+    speed = {one: pace(run, seconds / len(typical)) for one, run in typical.items()}
     here = {key: amount * speed[kind[key]] for key, amount in work.items()}
     cores = processors()
     lines = [
@@ -107,21 +108,21 @@ def reference() -> float:
     return forward_flops(ed.model, ed.dataset)
 
 
-def pace(model: str, dataset: str, seconds: float, clock: Callable[[], float] = time.perf_counter) -> float:
-    """Seconds that a forward pass of one image takes here, in one thread of PGD training after its first batch."""
-    network, facts = _built(model, dataset).train(), info(dataset)
-    one_step = Training("pgd", epochs=1, lr=0.1, steps=1)
-    x, y, one = torch.rand(BATCH, *facts.shape), torch.zeros(BATCH, dtype=torch.int64), torch.ones(BATCH)
+def pace(run: Run, seconds: float, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Seconds of a forward pass of one image here, in one thread of the run's training after its first batch."""
+    network, facts = _built(run.model, run.dataset).train(), info(run.dataset)
+    size = min(run.training.batch_size, PIXELS // (facts.shape[1] * facts.shape[2]))
+    x, y, one = torch.rand(size, *facts.shape), torch.zeros(size, dtype=torch.int64), torch.ones(size)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     done, spent, begin = 0, 0.0, None
     try:
         while spent < seconds:
-            batch_loss(network, x, y, one_step, one, one, one, None).backward()
+            batch_loss(network, x, y, run.training, one, one, one, None).backward()
             if begin is None:
                 begin = clock()
                 continue
-            done += 5 * BATCH  # a step of the attack takes two passes, one of training three
+            done += run.passes * size
             spent = clock() - begin
         return spent / done
     finally:

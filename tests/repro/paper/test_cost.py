@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -41,11 +42,17 @@ def test_preactresnet18_has_the_known_count() -> None:
     assert cost.forward_flops("preact_resnet18", "cifar10") == pytest.approx(2 * 0.5554e9, rel=0.001)
 
 
-def test_the_pace_of_a_machine_by_hand() -> None:
-    """A batch a second, of 16 images that take 5 passes each; the first batch is over when the clock begins."""
-    ticks = iter(range(100))
-    assert cost.pace("preact_small", "digits", 2.0, clock=lambda: float(next(ticks))) == 1 / (5 * 16)
-    assert next(ticks) == 3
+def test_the_pace_of_a_machine_by_hand(tiny_run: Make) -> None:
+    """A batch a second; the first one is over when the clock begins.
+
+    PGD training with one step takes 5 passes of an image, with two 7. A batch has 128 images, but of digits no more
+    pixels than 16 images of CIFAR-10 have.
+    """
+    for changes, images in (({}, 128), ({"batch_size": 1000, "steps": 2}, 256)):
+        clock = itertools.count(0.0).__next__
+        run = tiny_run(training=changes)
+        assert cost.pace(run, 2.0, clock) == 1 / (run.passes * images)
+        assert run.passes == 3 + 2 * run.training.steps and clock() == 3
 
 
 def test_images_of_a_run() -> None:
