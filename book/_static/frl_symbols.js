@@ -31,9 +31,10 @@ document.addEventListener("DOMContentLoaded", async () => {
     "1D456": "i: a coordinate",
     "1D457": "j: a coordinate",
   };
-  if (!window.MathJax?.startup) return; // a page without formulas
+  const page = location.pathname.split("/").pop(); // elsewhere the letters of both stand side by side
+  const meanings = /^(03|A2|A3)_/.test(page) ? { ...METHOD, ...THEORY } : /^(0\d_|glossary)/.test(page) ? METHOD : null;
+  if (!meanings || !window.MathJax?.startup) return; // the latter: a page without formulas
   await MathJax.startup.promise;
-  const meanings = /\/(03|A2|A3)_[^/]*$/.test(location.pathname) ? { ...METHOD, ...THEORY } : METHOD;
   for (const glyph of document.querySelectorAll("mjx-container svg [data-mml-node=mi]")) {
     const code = [...glyph.querySelectorAll("[data-c]")].map(part => part.dataset.c).join("-");
     if (!meanings[code]) continue;
