@@ -77,7 +77,7 @@ def device_plan(
     """
     from frlcore.repro.paper import device_plan as lent
 
-    out.print(*lent.text(minutes, default_store()).splitlines(), sep="\n", soft_wrap=True, markup=False)
+    out.print_lines(lent.text(minutes, default_store()))
 
 
 @app.command()
@@ -90,7 +90,7 @@ def cost(
     """Say what PLAN costs: images, FLOPs, hours on this machine (measured, ten seconds) and on GPUs (assumed)."""
     from frlcore.repro.paper import cost as costs
 
-    out.print(*costs.text(plan, edition, seeds, gpus).splitlines(), sep="\n", soft_wrap=True, markup=False)
+    out.print_lines(costs.text(plan, edition, seeds, gpus))
 
 
 @app.command()

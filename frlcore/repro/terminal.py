@@ -25,6 +25,11 @@ class Terminal(Console):
     def render_str(self, text: str, **how: Any) -> Text:
         return super().render_str(plain(text), **how)
 
+    def print_lines(self, text: str) -> None:
+        """Print a text of this project's own that has several lines."""
+        for line in text.splitlines():
+            self.print(line, soft_wrap=True, markup=False)
+
 
 class Commands(TyperGroup):
     """The commands; a complaint about a word of the command line shows it as `plain` does."""
