@@ -58,20 +58,20 @@ def test_a_lost_node_costs_at_most_an_epoch_and_no_bit(store: Store, tiny_run: M
     soon = {"health_check_period_ms": 500, "health_check_failure_threshold": 4}
     head = {"num_cpus": 0, "include_dashboard": False, "no_monitor": True, "_system_config": soon}
     nodes = Cluster(initialize_head=True, head_node_args={**size, **head})
-    working = nodes.add_node(num_cpus=1, **size)
     run, steps = tiny_run(training={"epochs": 20}), list[int]()
 
     def see(message: Message) -> None:
         if isinstance(message, Progress) and not message.done:
             steps.append(message.step)
             if message.step == 5:
-                for raylet in [psutil.Process(one.process.pid) for one in working.all_processes["raylet"]]:
-                    for process in raylet.children(recursive=True):
-                        process.kill()
+                (raylet,) = working.all_processes["raylet"]
+                for process in psutil.Process(raylet.process.pid).children(recursive=True):
+                    process.kill()
                 nodes.remove_node(working, allow_graceful=False)
                 nodes.add_node(num_cpus=1, **size)
 
     try:
+        working = nodes.add_node(num_cpus=1, **size)
         assert run_cluster([run], store, address=nodes.address, on_progress=see) == 0
     finally:
         nodes.shutdown()
