@@ -69,12 +69,15 @@ def added_in_words(base: Results, checks: Results) -> str:
 
 
 def lowest_in_words(base: Results, checks: Results, reference: str) -> str:
-    """The method whose worst class fares best under both attacks together, beside `reference`, in a sentence."""
+    """The method whose worst class fares best under both attacks together, beside `reference`, in a sentence.
+
+    Empty where AutoAttack has not looked at `reference` and another one.
+    """
     worst = {}
     for method in _methods(base, checks):
         labels, _, both = broken(base, checks, method)
         worst[method] = [100 * number for number in _value(labels, both, "worst")]
-    if len({reference, *worst}) < 2 or reference not in worst:
+    if reference not in worst or len(worst) < 2:
         return ""
     best = min(worst, key=lambda method: worst[method][0])
     told = {one: "{:.1f}% [{:.0f}, {:.0f}]".format(*worst[one]) for one in (best, reference)}
