@@ -11,7 +11,7 @@ import copy
 import logging
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -23,6 +23,9 @@ from frlcore.frozen import freeze
 from frlcore.settings import NORMS
 
 LOG = logging.getLogger(__name__)
+# What AutoAttack takes of an image that nothing changes, counted: gradients of a run of APGD; gradients, and as many
+# plain passes, of a run of FAB; and plain passes besides, without Square's queries.
+CLIMB, FAB, LOOKS = 101, 100, 80
 MISSING = "AutoAttack needs the package pyautoattack: pip install -e '.[eval]'"
 
 
@@ -36,6 +39,7 @@ def autoattack(
     seed: int = 0,
     batch_size: int = 500,
     queries: int = 5000,
+    progress: Callable[[float], object] = lambda share: None,
 ) -> Tensor:
     """Predictions `(N,) int64` under standard AutoAttack within `eps` of `x: (N, C, H, W) float in [0, 1]`.
 
@@ -45,6 +49,8 @@ def autoattack(
     instead of nine, and below four classes, where the targeted DLR loss does not exist, APGD climbs the untargeted one
     for three classes, and the cross-entropy alone for two, whose margin it follows.
     Random numbers follow from `seed` and the order of the images; the global generators stay as they are.
+    `progress` hears at every question to the model how much of the work is behind it, from 0 to 1, if none of the
+    images gives way, which is the longest that it can take.
     What the package warns of is said in one line. Raises UserError without the package, for images, labels and a model
     that are not as in `answers`, and for settings out of range.
     """
@@ -56,12 +62,15 @@ def autoattack(
     x = x.detach().float().contiguous()  # the package takes views of it
     targets = check_model(model, x, batch_size=batch_size) - 1
     y = check_labels(y, len(x), targets + 1)
-    predict = _closed(model, *x.shape[2:])
+    targeted = min(9, targets)
+    climbs = 1 + (targeted if targets > 2 else targets - 1)  # runs of APGD
+    work = len(x) * (LOOKS + 2 * CLIMB * climbs + 3 * FAB * targeted + queries)
+    predict = _counted(_closed(model, *x.shape[2:]), lambda passes: progress(min(1.0, passes / work)))
     with _undisturbed(x.device):
         attack = AutoAttack(predict, norm=norm.capitalize(), eps=eps, seed=seed, device=x.device, version="standard")
         attack.verbose = False
         attack.square.n_queries = queries
-        attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = min(9, targets)
+        attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = targeted
         if targets < 3:
             instead = ["apgd-dlr"] if targets == 2 else []
             attack.attacks_to_run = ["apgd-ce", *instead, "fab-t", "square"]
@@ -80,6 +89,20 @@ def _closed(model: Model, height: int, width: int) -> Model:
             x = x.view_as(x)
             x.register_hook(lambda gradient: gradient.contiguous())
         return frozen(x)
+
+    return predict
+
+
+def _counted(model: Model, tell: Callable[[int], object]) -> Model:
+    """`model`, which tells after each answer how many passes of one image it has made, backward ones too."""
+    passes = 0
+
+    def predict(x: Tensor) -> Tensor:
+        nonlocal passes
+        answer = model(x)
+        passes += len(x) * (2 if x.requires_grad else 1)
+        tell(passes)
+        return answer
 
     return predict
 

@@ -185,3 +185,14 @@ def test_what_the_package_warns_of_reaches_the_user_in_one_line(caplog: pytest.L
         log.info("robust accuracy: 50%%")
     said = [record.getMessage() for record in caplog.records]
     assert said == ["AutoAttack warns: there are 5 points with zero gradient!"]
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4, 12])
+def test_progress_reaches_its_end_with_images_that_nothing_changes_and_stops_short_with_others(classes: int) -> None:
+    model = Linear(classes)
+    x = 0.3 + 0.4 * torch.rand(4, *SHAPE, generator=seeded(1))
+    y = model(x).argmax(1)
+    for eps, least, most in ((1e-6, 0.9, 1.0), (0.5, 0.0, 0.3)):
+        heard: list[float] = []
+        autoattack(model, x, y, eps=eps, queries=300, progress=heard.append)
+        assert heard == sorted(heard) and least <= heard[-1] <= most

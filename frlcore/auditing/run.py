@@ -57,7 +57,7 @@ def audit(
     seed: int = 0,
     device: str = "auto",
     keep: str | Path | None = None,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Callable[[float], None] = lambda done: None,
 ) -> Audit:
     """Attack every image within `eps` and say how each class fares, for any model from images in [0, 1] to logits.
 
@@ -75,7 +75,8 @@ def audit(
     - `seed`: of everything random
     - `device`: "auto", "cpu", "cuda", "cuda:1", ...
     - `keep`: a file that keeps what is done after every batch; the same call goes on from it
-    - `progress`: hears at first and after every batch how many images are done or spared
+    - `progress`: hears at first and after every batch how many images are done or spared; within a batch of AutoAttack,
+      too, in fractions, as if every image took it as long as one can
 
     Returns: predictions, errors with intervals, tests against another audit, and a report (`Audit`).
 
@@ -119,7 +120,8 @@ def audit(
     key = hashlib.sha256(json.dumps([weights, _digest(split), settings]).encode()).hexdigest()
     kept, truth = Kept(Path(keep) if keep else None, key, len(split)), split.labels.numpy()
     attacked = quick(model, some[:TWICE])
-    progress(int(kept.done.sum()))
+    gone = int(kept.done.sum())
+    progress(gone)
     with arithmetic(where, tf32=False, benchmark=False):  # true float32 on a GPU, too
         for number, (batch, left) in enumerate(order.batches(truth, batch_size, seed, precision, kept)):
             if kept.done[batch].all():
@@ -132,10 +134,12 @@ def audit(
                     clean, broken = one.clean, one.adversarial
                 else:
                     x = to_float(part.images, scale)
-                    answers = autoattack(attacked, x, part.labels, eps=eps, norm=norm, seed=seed, queries=queries)
+                    answers = autoattack(attacked, x, part.labels, eps=eps, norm=norm, seed=seed, queries=queries,
+                                         progress=_within(progress, gone, len(batch)))  # fmt: skip
                     clean, broken = ask(attacked, x).argmax(1).cpu().numpy(), answers.cpu().numpy()
             kept.add(batch, clean, broken, time.monotonic() - begin)
-            progress(len(split) - left)
+            gone = len(split) - left
+            progress(gone)
         done = kept.done
         split = Split(*(t[torch.from_numpy(done)] for t in vars(split).values()))
         found = Outcomes(*(part[done].astype(np.int64) for part in (truth, kept.clean, kept.adversarial)))
@@ -152,6 +156,11 @@ def audit(
         notes.append(order.sentence(truth, precision, done))
     return Audit(names, found, eps, norm, words, kept.seconds, _digest(split), tuple(notes), examples,
                  order.level(truth, precision), None if done.all() else np.flatnonzero(done), weights)  # fmt: skip
+
+
+def _within(progress: Callable[[float], None], gone: int, size: int) -> Callable[[float], None]:
+    """`progress` for the shares of a batch of `size` images that follows `gone` others."""
+    return lambda share: progress(gone + share * size)
 
 
 @contextmanager

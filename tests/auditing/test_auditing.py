@@ -64,9 +64,16 @@ def test_the_l2_ball_and_uint8_images() -> None:
 
 
 def test_batches_change_nothing_and_progress_counts_images() -> None:
-    done: list[int] = []
+    done: list[float] = []
     found = audited(batch_size=4, progress=done.append)
     assert done == [0, 4, 6] and found.errors.to_dict() == audited().errors.to_dict()
+
+
+def test_a_batch_under_autoattack_tells_how_far_it_is() -> None:
+    done: list[float] = []
+    audited(attack="autoattack", queries=5, batch_size=4, progress=done.append)
+    assert done == sorted(done) and {0, 4, 6} <= set(done)
+    assert any(0 < share < 4 for share in done) and any(4 < share < 6 for share in done)
 
 
 @pytest.mark.parametrize("norm, eps", [("linf", 0.1), ("l2", 0.63)])

@@ -213,7 +213,7 @@ class _Bar:
     def __init__(self, what: str, total: int, console: Console) -> None:
         self.what, self.total, self.console = plain(what), total, console
         self.begin = self.printed = time.monotonic()
-        self.first: int | None = None  # images that were done before
+        self.first: float | None = None  # images that were done before
         words = TextColumn("{task.description}", markup=False)
         columns = (words, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
@@ -226,16 +226,17 @@ class _Bar:
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
-    def see(self, done: int) -> None:
-        """Take in how many images are done, at first and after every batch."""
+    def see(self, done: float) -> None:
+        """Take in how many images are done, at first, after every batch, and in fractions within one."""
         if self.first is None:
             self.first, self.begin = done, time.monotonic()
             if done:
-                self.console.print(f"Going on after {done} of {self.total} images.", soft_wrap=True, markup=False)
+                self.console.print(f"Going on after {done:.0f} of {self.total} images.", soft_wrap=True, markup=False)
             return
         left = clock((time.monotonic() - self.begin) * (self.total - done) / (done - self.first))
-        self.bar.update(self.task, completed=done, description=f"{self.what}, about {left} left")
+        left = f"{'about' if done == int(done) else 'at most about'} {left} left"
+        self.bar.update(self.task, completed=done, description=f"{self.what}, {left}")
         if not self.console.is_terminal and time.monotonic() - self.printed > LINE_SECONDS:
             self.printed = time.monotonic()
-            line = f"{self.what}: {done} of {self.total} images, about {left} left"
+            line = f"{self.what}: {done:.0f} of {self.total} images, {left}"
             self.console.print(line, soft_wrap=True, markup=False)
