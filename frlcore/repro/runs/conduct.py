@@ -46,13 +46,15 @@ def conduct(
         return
     console.print(f"{len(runs) - len(todo)} of {len(runs)} runs are in the store, {len(todo)} to go.")
     side = (workers or 1) if engine == "ray" else len(places(usual(todo, device), workers))  # Ray says later
+    begun = {one.key: epochs for one in todo if isinstance(one, Run) and (epochs := store.epochs(one.key))}
+    report = Report(todo, titles, console, side, begun)
     if pace := recorded([one for one in runs if isinstance(one, Run)], store):
-        whole = clock(sum(one.cost for one in todo) * pace.seconds / min(side, len(todo)))
+        whole = clock(report.rest() * pace.seconds / report.workers)
         line = f"About {whole} if each goes as the newest record of its network ({pace.device})."
         console.print(line, soft_wrap=True, markup=False)
     begin = time.monotonic()
     carry_out = partial(run_cluster, address=address) if engine == "ray" else run_local
-    with Report(todo, titles, console, side) as report:
+    with report:
         left = carry_out(
             todo, store, workers=workers, threads=threads, device=device, deadline=deadline, on_progress=report.see
         )

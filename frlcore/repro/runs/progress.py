@@ -20,14 +20,21 @@ class Report:
     """Shows runs done, what is being trained and the time left, from the messages of an engine.
 
     `workers` runs are under way at a time: before the first epochs are over the time left is theirs, at the pace of the
-    first batches.
+    first batches. `begun` tells how many steps runs have behind them, by key.
     """
 
-    def __init__(self, todo: Sequence[Task], titles: Mapping[str, str], console: Console, workers: int = 1) -> None:
+    def __init__(
+        self,
+        todo: Sequence[Task],
+        titles: Mapping[str, str],
+        console: Console,
+        workers: int = 1,
+        begun: Mapping[str, int] | None = None,
+    ) -> None:
         self.todo, self.titles, self.console, self.workers = todo, titles, console, min(workers, len(todo))
         self.told = False  # how many runs a cluster takes
         self.pace: float | None = None
-        self.steps: dict[str, int] = {}
+        self.steps = dict(begun or {})
         self.gained = 0.0  # work done under our eyes, in units of Run.cost
         self.finished = 0
         self.begin = self.printed = time.monotonic()
@@ -63,7 +70,7 @@ class Report:
         self.steps[run.key] = progress.step
         self.finished += progress.done
         left = "time left not known yet"
-        if self.gained > SURE * self._rest():
+        if self.gained > SURE * self.rest():
             left = self._left((time.monotonic() - self.begin) / self.gained * self.workers)
         elif self.pace is not None:
             left = self._left(self.pace)
@@ -75,14 +82,13 @@ class Report:
             self.printed = time.monotonic()
             self.console.print(f"[{self.finished} of {len(self.todo)} runs] {what}, {left}", soft_wrap=True)
 
-
-    def _rest(self) -> float:
+    def rest(self) -> float:
         """Work to be done, in units of Run.cost."""
         return sum(one.cost * (1 - self.steps.get(one.key, 0) / one.steps) for one in self.todo)
 
     def _left(self, pace: float) -> str:
         """The time left when each worker takes `pace` seconds for a unit of work."""
-        return f"about {clock(pace * self._rest() / self.workers)} left"
+        return f"about {clock(pace * self.rest() / self.workers)} left"
 
 
 def clock(seconds: float) -> str:

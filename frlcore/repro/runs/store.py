@@ -198,6 +198,20 @@ class Store:
         except DAMAGE as error:
             raise UserError(f"{path} is no checkpoint; delete it and run again") from error
 
+    def epochs(self, key: str) -> int:
+        """How many epochs an unfinished run has behind it; 0 where its checkpoint cannot be read, as the run will say.
+
+        Only the head of the file is read.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        path = self.find(key, "state.safetensors")
+        try:
+            with safe_open(path, "np") as file:
+                return index(json.loads(file.metadata()["rest"])["epoch"])
+        except (SafetensorError, *DAMAGE):
+            return 0
+
     def save_part(self, key: str, tensors: dict[str, Tensor]) -> None:
         """Keep what an unfinished check has so far, replacing what it had before."""
         self._save_tensors(self.folder(key) / "state.safetensors", tensors, {"key": key})

@@ -114,6 +114,18 @@ def test_the_time_left_is_that_of_the_first_batches_until_epochs_are_over(tiny_r
     assert "epoch 1 of 10, about 9 min 30 s left" in said
 
 
+def test_work_that_an_earlier_process_did_is_not_to_be_done_again(tiny_run: Make, hand: Clock) -> None:
+    """Two runs of 10 epochs, 53 units each, one of them with 9 behind it: 58 units, of which the first epoch is 5.3."""
+    runs = [tiny_run(seed=seed, training={"epochs": 10}) for seed in (0, 1)]
+    console = Console(file=io.StringIO(), width=200)
+    with Report(runs, {run.key: "a run" for run in runs}, console, begun={runs[0].key: 9}) as report:
+        assert report.rest() == pytest.approx(1.1 * runs[0].cost)
+        hand.now = 30.0
+        report.see(Progress(runs[0], 10, done=True))
+        assert report.rest() == pytest.approx(runs[1].cost) and report.gained == pytest.approx(0.1 * runs[0].cost)
+    assert "epoch 10 of 10, about 5 min 0 s left" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_spans_of_time() -> None:
     assert [clock(s) for s in (-1, 59.6, 600, 7199, 7200, 90_000)] == [
         "0 s", "1 min 0 s", "10 min 0 s", "119 min 59 s", "2 h 0 min", "25 h 0 min",
