@@ -28,7 +28,7 @@ def note(found: Results) -> Any:
     return _markdown(
         f":::{{admonition}} Not yet run on {found.edition.named}\n:class: note\n"
         f"Records of {len(found.missing)} of {len(found.records)} methods are missing. They are made by\n\n"
-        f"```\n{found.command}\n```\n{_duration(found)}\n:::\n"
+        f"```bash\n{found.command}\n```\n{_duration(found)}\n:::\n"
     )
 
 
