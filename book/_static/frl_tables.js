@@ -1,4 +1,4 @@
-// Tables of this book: a click on a head sorts by that column, and on a phone every row is a card with its heads.
+// Tables: a click on a head sorts those of results by that column, and on a phone every row is a card with its heads.
 // Without scripts they are plain tables that scroll.
 "use strict";
 
@@ -23,13 +23,13 @@ function sort(table, column, head) {
 }
 
 document.addEventListener("DOMContentLoaded", () => {
-  for (const table of document.querySelectorAll("table.frl-table")) {
+  for (const table of document.querySelectorAll("table.frl-table, .pst-scrollable-table-container > table")) {
     const heads = Array.from(table.tHead ? table.tHead.rows[0].cells : []);
     for (const row of table.tBodies[0].rows) {
       Array.from(row.cells).forEach((cell, k) => (cell.dataset.head = heads[k] ? heads[k].textContent.trim() : ""));
     }
     if (heads.length > 2) table.classList.add("frl-cards");
-    if (table.tBodies[0].rows.length < 3) continue;
+    if (!table.classList.contains("frl-table") || table.tBodies[0].rows.length < 3) continue;
     heads.forEach((head, k) => {
       const button = document.createElement("button");
       button.type = "button";

@@ -13,9 +13,12 @@ from matplotlib.patches import Rectangle
 from frlcore.repro.paper import plan
 from frlcore.repro.paper.tables import cell
 from frlcore.repro.paper.verdicts import OPEN, VERDICTS, Judged
-from frlcore.repro.style import BLUE, PURPLE, SKY, VERMILLION
+from frlcore.repro.style import BLUE, GREY, PANEL, PURPLE, SKY, VERMILLION
 
 COLOURS = dict(zip(VERDICTS, (BLUE, SKY, "#BFE3F7", PURPLE, VERMILLION, "#CCCCCC", *["white"] * 3), strict=True))
+# Numbers in squares: white where the colour is dark, and where it is light in the dark theme, too, dark in both.
+INK = dict.fromkeys(("reproduced", "not reproduced"), "white")
+INK |= dict.fromkeys(("direction only", "partly", "mixed"), "#111111")
 STRIP = {  # the words of the first page, and the verdicts that count for each
     "reproduced": ("reproduced",),
     "partly": ("direction only", "partly", "mixed"),
@@ -111,25 +114,29 @@ def squares(judged: Judged) -> Figure:
     Statements that the theory settles, or that an edition has no runs for by design, are left out.
     """
     frames = {name: frame[~frame.verdict.isin(VERDICTS[-2:])] for name, (frame, _) in judged.items()}
-    heights = [frame.section.nunique() + 1.2 for frame in frames.values()]
-    size = (8.2, 0.42 * sum(heights) + 0.3)
+    heights = [frame.section.nunique() + 1.0 for frame in frames.values()]
+    most = max(int(frame.section.value_counts().max()) for frame in frames.values())
+    size = (1.5 * PANEL, 0.34 * sum(heights) + 1.1)
     fig, axes = plt.subplots(len(frames), 1, figsize=size, squeeze=False, height_ratios=heights)
     for ax, (name, frame) in zip(axes[:, 0], frames.items(), strict=True):
         sections = list(frame.section.unique())
         for y, section in enumerate(sections):
             for x, row in enumerate(frame[frame.section == section].itertuples()):
-                ax.add_patch(Rectangle((x, y - 0.42), 0.9, 0.84, fc=COLOURS[row.verdict], ec="#7F7F7F", lw=0.8))
-                dark = row.verdict in ("reproduced", "mixed", "not reproduced")
-                ax.text(x + 0.45, y, row.number, ha="center", va="center", color="white" if dark else "black")
-        counts = frame.verdict.value_counts()
-        for verdict in [word for word in VERDICTS if word in counts]:
-            label = f"{verdict}: {counts[verdict]}"
-            ax.add_patch(Rectangle((-9, -9), 1, 1, fc=COLOURS[verdict], ec="#7F7F7F", label=label))
-        ax.set(xlim=(-0.1, 19), ylim=(len(sections) - 0.4, -0.6), xticks=[], yticks=range(len(sections)),
+                ax.add_patch(_square(x, y - 0.42, row.verdict))
+                ax.text(x + 0.45, y, row.number, ha="center", va="center", color=INK.get(row.verdict, "black"))
+        ax.set(xlim=(-0.1, most), ylim=(len(sections) - 0.4, -0.6), xticks=[], yticks=range(len(sections)),
                yticklabels=[one if one in ("Abstract", "ours") else f"Section {one}" for one in sections],
                title=plan.edition(name).title)  # fmt: skip
         ax.spines[:].set_visible(False)
         ax.tick_params(length=0)
-        ax.legend(frameon=False, loc="center right", handlelength=1, handleheight=1)
+    there = set().union(*(frame.verdict for frame in frames.values()))
+    keys = [(_square(0, 0, verdict), verdict) for verdict in VERDICTS if verdict in there]
+    fig.legend(
+        *zip(*keys, strict=True), loc="outside lower left", ncols=2, frameon=False, handlelength=1, handleheight=1
+    )
     plt.close(fig)
     return fig
+
+
+def _square(x: float, y: float, verdict: str) -> Rectangle:
+    return Rectangle((x, y), 0.9, 0.84, fc=COLOURS[verdict], ec=GREY, lw=0.8)
