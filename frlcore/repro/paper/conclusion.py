@@ -93,6 +93,9 @@ def price(found: Results) -> str:
     lead = "Whether there is a price on average cannot be told."
     if rises["pgd"]:
         lead = f"The price is {' and '.join(rises['pgd'])} error on average."
+        alone = [_change(found, "control", "pgd", "average", kind)["verdict"] for kind in rises["pgd"]]
+        if set(alone) == {AGAINST} and not set(rises["pgd"]) & set(rises["control"]):
+            lead = f"{lead[:-1]}, and the control pays it, too."
     elif rises["control"]:
         lead = f"Against the control, the price is {' and '.join(rises['control'])} error on average."
     each = " and ".join(

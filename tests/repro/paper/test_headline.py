@@ -82,6 +82,9 @@ def test_the_price_is_what_rises_on_average() -> None:
     said = conclusion.price(found("overview", "laptop", {"pgd": ([10] * 10, [45] * 10), "control": FLAT, BOTH: dear}))
     assert said.startswith("**The price is standard error on average.**")
     assert "standard error changes by +20.0 points [" in said
+    shared = {"pgd": ([10] * 10, [45] * 10), "control": dear, BOTH: dear}  # the fine-tuning costs it, not the method
+    said = conclusion.price(found("table2", "laptop", shared))
+    assert said.startswith("**The price is standard error on average, and the control pays it, too.**")
     own = {"pgd": UNEQUAL, "control": FLAT, BOTH: ([10] * 10, [54] * 10)}  # the fine-tuning gains more than the method
     said = conclusion.price(found("table2", "laptop", own))
     assert said.startswith("**Against the control, the price is robust error on average.**")
