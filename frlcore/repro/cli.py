@@ -20,6 +20,7 @@ from frlcore.repro.places import checkout
 from frlcore.repro.runs.conduct import conduct
 from frlcore.repro.runs.progress import clock
 from frlcore.repro.runs.store import default_store
+from frlcore.repro.runs.task import Run
 from frlcore.repro.surroundings import OutputError, a_home, complain, watched_output
 from frlcore.repro.terminal import Commands, Terminal
 
@@ -111,13 +112,20 @@ def publish(
     seeds: SeedsOption = 1,
     unfinished: Annotated[bool, typer.Option(help="Checkpoints of unfinished runs, too, to go on elsewhere.")] = False,
 ) -> None:
-    """Copy PLAN's finished records to data/runs, where they are part of the book, and weights that others need."""
+    """Copy PLAN's finished records to data/runs, where they are part of the book, and weights that others need.
+
+    Weights that runs start from go as they are, those whose attacks the book shows in half precision.
+    """
     checkout("frl publish")
+    from frlcore.repro.paper.attack_pictures import METHODS as SHOWN
+
     store, needed = default_store(), plans.runs(plan, edition, seeds)
-    starts = {one.start.key for one in needed if one.start}
+    every = plans.runs(plans.ALL, edition, seeds)
+    starts = {one.start.key for one in every if isinstance(one, Run) and one.start}
+    shown = {plans.run(edition, name).key for name in SHOWN}
     finished = [one for one in needed if store.done(one.key)]
     for one in finished:
-        store.publish(one.key, weights=one.key in starts)
+        store.publish(one.key, weights=one.key in starts | shown, exact=one.key in starts)
     out.print(f"Published {len(finished)} of {len(needed)} runs in {store.published}", soft_wrap=True, markup=False)
     if unfinished:
         handed = sum(store.hand_on(one.key) for one in needed if not store.done(one.key))

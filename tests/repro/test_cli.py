@@ -174,6 +174,7 @@ def test_publishing_copies_finished_records_and_the_weights_others_need(
     fresh = Store(store.root.parent / "elsewhere", store.published)
     assert fresh.done(parent.key) and fresh.done(child.key) and not fresh.done(tiny_plan[3].key)
     assert fresh.trained(parent.key) and not fresh.trained(child.key)
+    assert fresh.find(child.key, "half.safetensors")  # the book shows attacks on it
     path = store.folder(child.key) / "result.json"
     path.write_bytes(path.read_bytes().replace(b"digits", b"digitz"))
     assert frl("publish", "tiny", "--edition", "smoke").status == 2
