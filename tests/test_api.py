@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -35,7 +36,8 @@ def test_the_example_of_a_name_is_true(name: str, tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize("name", frlcore.__all__)
 def test_a_name_is_documented_in_the_one_form(name: str) -> None:
     heads = ["Arguments:", *["Returns:"] * name.islower(), "Raises:", "Source:", ">>>"]
-    places = [(getattr(frlcore, name).__doc__ or "").find(f"\n    {head}") for head in heads]
+    words = inspect.getdoc(getattr(frlcore, name)) or ""  # from Python 3.13 on docstrings come without their indent
+    places = [words.find(f"\n{head}") for head in heads]
     assert -1 not in places and places == sorted(places)
 
 
