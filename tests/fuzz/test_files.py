@@ -25,8 +25,9 @@ from safetensors.torch import load, save
 
 from frlcore import data, models
 from frlcore.repro.own import model as models_given
+from frlcore.repro.runs.files import pack, tensor_digest
 from frlcore.repro.runs.pace import recorded
-from frlcore.repro.runs.store import Store, _tensor_digest, pack
+from frlcore.repro.runs.store import Store
 from frlcore.repro.runs.task import Run, canonical
 from frlcore.saving import BLANK, load_model, save_model
 from frlcore.settings import Attack, DataInfo, Training
@@ -134,7 +135,7 @@ def test_a_checkpoint_of_another_shape_with_the_right_digest(store: Store, draw:
                for name, kind in draw.draw(st.dictionaries(names, kinds, max_size=3)).items()}  # fmt: skip
     digest = "0"
     with suppress(TypeError):  # of kinds of numbers that a store has none of
-        digest = _tensor_digest(tensors, facts)
+        digest = tensor_digest(tensors, facts)
     with instead(store.folder(KEY) / "state.safetensors", save(tensors, facts | {"sha256": digest})):
         found = outcome(lambda: store.load_state(KEY))
         outcome(lambda: store.load_part(KEY))

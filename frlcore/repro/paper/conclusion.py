@@ -92,10 +92,9 @@ def price(found: Results) -> str:
     rises = {other: [kind for kind in kinds if rows[kind, other]["verdict"] == AGAINST] for other in ("pgd", "control")}
     lead = "Whether there is a price on average cannot be told."
     if rises["pgd"]:
-        lead = f"The price is {' and '.join(rises['pgd'])} error on average."
-        alone = [_change(found, "control", "pgd", "average", kind)["verdict"] for kind in rises["pgd"]]
-        if set(alone) == {AGAINST} and not set(rises["pgd"]) & set(rises["control"]):
-            lead = f"{lead[:-1]}, and the control pays it, too."
+        alone = {_change(found, "control", "pgd", "average", kind)["verdict"] for kind in rises["pgd"]}
+        shared = alone == {AGAINST} and not set(rises["pgd"]) & set(rises["control"])
+        lead = f"The price is {' and '.join(rises['pgd'])} error on average{', and the control pays it, too' * shared}."
     elif rises["control"]:
         lead = f"Against the control, the price is {' and '.join(rises['control'])} error on average."
     each = " and ".join(

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from frlcore import data
-from frlcore.repro.runs.store import Store, pack
+from frlcore.repro.runs.files import pack
+from frlcore.repro.runs.store import Store
 from frlcore.repro.runs.task import Check
 from frlcore.smoothing import certify
 from frlcore.strong import autoattack

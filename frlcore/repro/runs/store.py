@@ -13,7 +13,6 @@ published with the book. Only the local store is written.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import os
@@ -21,15 +20,13 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from frlcore.errors import UserError
 from frlcore.repro import places
-from frlcore.repro.runs import locks
+from frlcore.repro.runs import files, locks
+from frlcore.repro.runs.files import DAMAGE, load_tensors, unpack
 from frlcore.repro.runs.task import canonical
 
 if TYPE_CHECKING:
@@ -38,7 +35,6 @@ if TYPE_CHECKING:
     from frlcore.checkpoint import Checkpoint
 
 FORMAT = 1
-DAMAGE = (OSError, ValueError, LookupError, AttributeError, TypeError, MemoryError, RuntimeError)  # of bad files
 LARGE = 25 * 2**20  # bytes: larger weights are published in half precision, or not at all
 
 
@@ -162,56 +158,28 @@ class Store:
         if path is None:
             folder = (self.find(key, "result.json") or self.folder(key) / "result.json").parent
             raise UserError(f"the {name} weights of run {key[:12]} are missing; delete {folder} and run again")
-        return _load_tensors(path, key)[0]
+        return load_tensors(path, key)[0]
 
     def any_weights(self, key: str) -> dict[str, Tensor]:
         """The last weights of a finished run, or those published in half precision (as float32)."""
         half = self.find(key, "half.safetensors")
         if self.trained(key) or half is None:
             return self.weights(key)
-        return {name: t.float() if t.is_floating_point() else t for name, t in _load_tensors(half, key)[0].items()}
+        return {name: t.float() if t.is_floating_point() else t for name, t in load_tensors(half, key)[0].items()}
 
     def save_state(self, key: str, checkpoint: Checkpoint) -> None:
         """Keep an unfinished run's checkpoint, replacing the one before."""
-        groups = {"model": checkpoint.model, "momentum": checkpoint.momentum, "selected": checkpoint.selected,
-                  "average": checkpoint.average}  # fmt: skip
-        tensors = {f"{group}/{name}": t for group, content in groups.items() for name, t in content.items()}
-        rest = {
-            "epoch": checkpoint.epoch,
-            "policy": {name: values.tolist() for name, values in checkpoint.policy.items()},
-            "selected_epoch": checkpoint.selected_epoch,
-            "selected_error": checkpoint.selected_error if checkpoint.selected else None,
-            "history": checkpoint.history, "arithmetic": checkpoint.arithmetic,
-            "seconds": checkpoint.seconds,
-        }
-        self._save_tensors(
-            self.folder(key) / "state.safetensors", tensors, {"key": key, "rest": canonical(rest).decode()}
-        )
+        self._write(self.folder(key) / "state.safetensors", files.state_bytes(key, checkpoint))
 
     def load_state(self, key: str) -> Checkpoint | None:
         """The checkpoint of an unfinished run; None if it has not begun."""
         path = self.find(key, "state.safetensors")
-        if path is None:
-            return None
-        tensors, metadata = _load_tensors(path, key)
-        try:
-            return _checkpoint(tensors, json.loads(metadata["rest"]))
-        except DAMAGE as error:
-            raise UserError(f"{path} is no checkpoint; delete it and run again") from error
+        return files.load_state(path, key) if path else None
 
     def epochs(self, key: str) -> int:
-        """How many epochs an unfinished run has behind it; 0 where its checkpoint cannot be read, as the run will say.
-
-        Only the head of the file is read.
-        """
-        from safetensors import SafetensorError, safe_open
-
+        """How many epochs an unfinished run has behind it; 0 where that cannot be read, as the run itself will say."""
         path = self.find(key, "state.safetensors")
-        try:
-            with safe_open(path, "np") as file:
-                return index(json.loads(file.metadata()["rest"])["epoch"])
-        except (SafetensorError, *DAMAGE):
-            return 0
+        return files.epochs(path) if path else 0
 
     def save_part(self, key: str, tensors: dict[str, Tensor]) -> None:
         """Keep what an unfinished check has so far, replacing what it had before."""
@@ -220,7 +188,7 @@ class Store:
     def load_part(self, key: str) -> dict[str, Tensor]:
         """What an unfinished check had so far; {} if it has not begun."""
         path = self.find(key, "state.safetensors")
-        return _load_tensors(path, key)[0] if path else {}
+        return load_tensors(path, key)[0] if path else {}
 
     @contextmanager
     def lock(self, key: str, deadline: float | None = None) -> Iterator[bool]:
@@ -251,10 +219,7 @@ class Store:
                 temporary.unlink(missing_ok=True)
 
     def _save_tensors(self, path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-        from safetensors.torch import save
-
-        tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-        self._write(path, save(tensors, metadata | {"sha256": _tensor_digest(tensors, metadata)}))
+        self._write(path, files.tensor_bytes(tensors, metadata))
 
     @contextmanager
     def writing(self, path: Path) -> Iterator[None]:
@@ -263,53 +228,3 @@ class Store:
         except OSError as error:
             reason = f"cannot write {path}: {error.strerror or type(error).__name__}"
             raise UserError(f"{reason}; make room or choose {self.elsewhere}, then run again") from error
-
-
-def _checkpoint(tensors: dict[str, Tensor], rest: dict[str, Any]) -> Checkpoint:
-    """A checkpoint from what its file holds; raises one of `DAMAGE` where that is none."""
-    from frlcore.checkpoint import Checkpoint
-
-    groups: dict[str, dict[str, Tensor]] = {name: {} for name in ("model", "momentum", "selected", "average")}
-    for name, t in tensors.items():
-        group, _, name = name.partition("/")
-        groups[group][name] = t
-    return Checkpoint(
-        epoch=index(rest["epoch"]), selected_epoch=index(rest["selected_epoch"]),
-        policy={name: np.asarray(values, dtype=float) for name, values in rest["policy"].items()}, **groups,
-        selected_error=float("inf") if rest["selected_error"] is None else float(rest["selected_error"]),
-        history=[dict(**entry) for entry in rest["history"]],
-        arithmetic=list(map(str, rest.get("arithmetic", []))), seconds=list(map(float, rest.get("seconds", []))),
-    )  # fmt: skip
-
-
-def _load_tensors(path: Path, key: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        digest, found = metadata.pop("sha256", None), _tensor_digest(tensors, metadata)
-    except (SafetensorError, *DAMAGE) as error:
-        raise UserError(f"{path} is truncated or damaged; delete it and run again") from error
-    if digest != found or metadata.get("key") != key:
-        raise UserError(f"{path} was changed or belongs to another run; delete it and run again")
-    return tensors, metadata
-
-
-def _tensor_digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
-    sha = hashlib.sha256(canonical(metadata))
-    for name in sorted(tensors):
-        sha.update(name.encode() + tensors[name].numpy().tobytes())
-    return sha.hexdigest()
-
-
-def pack(values: np.ndarray) -> str:
-    """An integer array as text: its type, a colon, base64."""
-    return f"{values.dtype.str}:{base64.b64encode(np.ascontiguousarray(values).data).decode()}"
-
-
-def unpack(text: str) -> np.ndarray:
-    """The inverse of `pack`."""
-    kind, _, content = text.partition(":")
-    return np.frombuffer(base64.b64decode(content), dtype=np.dtype(kind))

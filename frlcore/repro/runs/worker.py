@@ -24,8 +24,9 @@ from frlcore.device import arithmetic, pick_device
 from frlcore.evaluate import walk
 from frlcore.repro.places import PROJECT, downloads
 from frlcore.repro.runs.checks import carry_out_check, packed
+from frlcore.repro.runs.files import pack
 from frlcore.repro.runs.pace import FirstBatches
-from frlcore.repro.runs.store import Store, pack
+from frlcore.repro.runs.store import Store
 from frlcore.repro.runs.task import Check, Run, Task
 from frlcore.training import generator_for, train
 

@@ -13,7 +13,8 @@ from frlcore.classwise import interval
 from frlcore.errors import UserError
 from frlcore.repro.paper import ablation, figures, plan, records, tables
 from frlcore.repro.paper.methods import names
-from frlcore.repro.runs.store import Store, pack
+from frlcore.repro.runs.files import pack
+from frlcore.repro.runs.store import Store
 from frlcore.significance import mcnemar
 
 DIGITS = plan.EDITIONS["digits"]

@@ -16,7 +16,8 @@ from frlcore.errors import UserError
 from frlcore.repro.paper import claims, figures, plan, records, tables, terminal
 from frlcore.repro.paper import printed as paper
 from frlcore.repro.paper.methods import names
-from frlcore.repro.runs.store import Store, pack
+from frlcore.repro.runs.files import pack
+from frlcore.repro.runs.store import Store
 
 CLASSES = 10
 PER_CLASS = 20

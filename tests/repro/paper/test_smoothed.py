@@ -13,7 +13,8 @@ from frlcore.classwise import interval
 from frlcore.repro.paper import claims, plan, records
 from frlcore.repro.paper import smoothed as appendix
 from frlcore.repro.paper.methods import names
-from frlcore.repro.runs.store import Store, pack
+from frlcore.repro.runs.files import pack
+from frlcore.repro.runs.store import Store
 
 CLASSES, PER_CLASS, FOLDS = 10, 20, 5
 N = PER_CLASS * FOLDS

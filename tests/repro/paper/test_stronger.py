@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from frlcore.repro.paper import plan, records, stronger
-from frlcore.repro.runs.store import Store, pack
+from frlcore.repro.runs.files import pack
+from frlcore.repro.runs.store import Store
 
 CLASSES, PER_CLASS, FOLDS = 10, 20, 2  # AutoAttack sees every second image of the first two folds
 

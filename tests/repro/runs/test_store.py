@@ -20,7 +20,8 @@ from frlcore.errors import UserError
 from frlcore.repro.places import PROJECT
 from frlcore.repro.runs import store as store_module
 from frlcore.repro.runs.engines import _context
-from frlcore.repro.runs.store import Store, default_store, pack, unpack
+from frlcore.repro.runs.files import pack, unpack
+from frlcore.repro.runs.store import Store, default_store
 from frlcore.repro.runs.task import canonical
 from frlcore.training import Checkpoint
 
