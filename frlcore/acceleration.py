@@ -5,8 +5,8 @@ is the model itself. Accelerated are all networks on a CUDA device, and on a CPU
 that can be frozen (frozen.py) and have at least `LARGE` parameters.
 
     training forward   under autocast to bfloat16, compiled; head, loss and master weights in float32
-    attack             a frozen bfloat16 copy (frozen.py), gradient by the input alone in one compiled function;
-                       stem, head, slope, x' and its projection in float32
+    attack             a frozen bfloat16 copy (frozen.py), gradient by the input alone in one compiled function, on a
+                       GPU as one CUDA graph (graphs.py); stem, head, slope, x' and its projection in float32
     around it          on a GPU freezing, and the clean prediction that TRADES' attack climbs away from, compiled:
                        many small kernels, whose launches cost more than they do themselves
 
@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from frlcore.answers import Model
 from frlcore.attacks import input_gradient
 from frlcore.frozen import Frozen, Layout, fold, foldable, freeze, run
+from frlcore.graphs import Graphed
 
 LOG = logging.getLogger(__name__)
 LOW = torch.bfloat16
@@ -85,7 +86,8 @@ class Accelerated:
     """A network in training; the same parameters, faster. `compiler=None` does without compiled code.
 
     `chosen` holds the way found sound for each shape, by what is computed ("forward" or "attack") and the shape:
-    "compiled"; "autocast" (forward) or "bfloat16" (attack), the same without compiled code; or "float32".
+    "graph", compiled code as a CUDA graph; "compiled"; "autocast" (forward) or "bfloat16" (attack), the same without
+    compiled code; or "float32".
     """
 
     def __init__(self, model: nn.Module, compiler: Compile | None = compile_once) -> None:
@@ -101,6 +103,9 @@ class Accelerated:
             (eager,) = self._ways[what].values()
             fast = compiler(_gradient if what == "training attack" else eager)  # type: ignore[misc]
             self._ways[what] = {"compiled": fast, **self._ways[what]}
+        if compiler and self.device_type == "cuda":
+            attack = self._ways["training attack"]
+            self._ways["training attack"] = {"graph": Graphed(attack["compiled"]), **attack}
         self.chosen: dict[tuple[object, ...], str] = {}
         self._failed: set[tuple[str, str]] = set()
 

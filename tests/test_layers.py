@@ -18,6 +18,7 @@ page settings classwise significance device
 seam models data theory answers averaging
 successors attacks certificates
 policies frozen checkpoint
+graphs
 evaluate evidence strong smoothing acceleration
 training
 fitting saving
