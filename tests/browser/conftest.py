@@ -30,6 +30,13 @@ LOOK = """() => ({
   formulas: document.querySelectorAll(".math").length,
   typeset: document.querySelectorAll("mjx-container").length,
 })"""
+CARDS = """() => [...document.querySelectorAll("table.frl-cards td:not(:first-child)")]
+  .filter(cell => cell.checkVisibility() && cell.textContent.trim())
+  .map(cell => ({
+    text: cell.textContent.trim(),
+    whole: cell.getBoundingClientRect().left >= 0 && cell.getBoundingClientRect().right <= window.innerWidth,
+    headed: getComputedStyle(cell, "::before").content === JSON.stringify(cell.dataset.head + ": "),
+  }))"""
 
 
 @pytest.fixture(scope="session")
@@ -90,6 +97,7 @@ def _visit(browser: Any, path: Path) -> Visit:
         page.evaluate("theme => { document.documentElement.dataset.theme = theme }", theme)
         visit.findings += [f"{theme}: {finding}" for finding in _findings(page, rules)]
     page.set_viewport_size(NARROW)
+    visit.cards = page.evaluate(CARDS)
     visit.sideways = page.evaluate("() => document.documentElement.scrollWidth - window.innerWidth")
     context.close()
     return visit

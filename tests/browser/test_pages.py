@@ -66,6 +66,11 @@ def test_nothing_moves_sideways_on_a_phone(visits: list[Visit]) -> None:
     assert {visit.page.name: visit.sideways for visit in visits if visit.sideways > 0} == {}
 
 
+def test_on_a_phone_every_row_of_a_table_is_a_card_with_its_heads(visits: list[Visit]) -> None:
+    assert sum(len(visit.cards) for visit in visits) > 100
+    assert listed(visits, lambda visit: [c["text"] for c in visit.cards if not (c["whole"] and c["headed"])]) == []
+
+
 def test_the_first_page_and_the_whole_book_are_light(book: Path, visits: list[Visit]) -> None:
     (first,) = [visit for visit in visits if visit.page == book / "index.html"]
     assert first.weight() < 1.5 * MEGABYTE

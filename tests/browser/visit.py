@@ -17,6 +17,7 @@ class Visit:
     errors: list[str] = field(default_factory=list)
     seen: dict[str, Any] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)  # of axe, serious or critical, in the light and in the dark
+    cards: list[dict[str, Any]] = field(default_factory=list)  # a phone's cells of tables: whole, and with their heads
     sideways: int = 0  # pixels that a phone's screen must be moved to the right
 
     def weight(self) -> int:
