@@ -77,6 +77,17 @@ def test_the_remedy_is_held_against_the_control() -> None:
     assert "harms the worst class" in conclusion.remedy(harm) and plan.label(RW) in conclusion.remedy(harm)
 
 
+def test_gain_and_loss_are_told_class_by_class() -> None:
+    other: Errors = ([10] * 10, [50] * 7 + [62, 60, 62])
+    said = conclusion.turns(found("table2", "laptop", {"control": UNEQUAL, BOTH: other}))
+    assert said.startswith("**The worst class is another one then.** It is “horse”, and the control's is “truck”. ")
+    assert "below the control's in “truck” (−28.0), “ship” (−10.0) and clearly above it in “horse” (+12.0) (" in said
+    few: Errors = (UNEQUAL[0], [50] * 8 + [70, 88])  # two images of a hundred
+    said = conclusion.turns(found("table2", "laptop", {"control": UNEQUAL, BOTH: few}))
+    assert said.startswith("**“truck” is the worst class of both.** In points, ")
+    assert "below the control's in no class and clearly above it in no class (" in said
+
+
 def test_the_price_is_what_rises_on_average() -> None:
     dear: Errors = ([30] * 10, [45] * 10)
     said = conclusion.price(found("overview", "laptop", {"pgd": ([10] * 10, [45] * 10), "control": FLAT, BOTH: dear}))
