@@ -34,7 +34,7 @@ WINGS = {
     "data": "splits pictures; sources folders; loading",
     "theory": "mixture; features",
     "auditing": "probe report kept quick; result order; run",
-    "repro.runs": "task locks; files; store; pace checks needs; worker; job; engines; cluster progress; conduct",
+    "repro.runs": "task locks; files; store; pace checks needs export; worker; job; engines; cluster progress; conduct",
     "repro.paper": "editions methods printed; plan; trained records coverage device_plan; "
                    "cost remembered theirs theory_pages drawing; tables; "
                    "claims figures stronger smoothed theory_figures outside inequality attack_pictures explorer; "

@@ -133,6 +133,19 @@ def publish(
 
 
 @app.command()
+def export(
+    key: Annotated[str, typer.Argument(metavar="RUN", help="The first digits of a run's key, as the book prints it.")],
+    target: Annotated[Path, typer.Option("--out", help="The file to write.")] = Path("model.safetensors"),
+) -> None:
+    """Write the network of one of the book's runs to a file, for `frl audit`, `frl fit --start` and Python."""
+    checkout("frl export")
+    from frlcore.repro.runs.export import export as write
+
+    said = write(key, target, default_store())
+    out.print(f"Wrote {target}: {said}", soft_wrap=True, markup=False)
+
+
+@app.command()
 def show(
     plan: PlanArgument = "table2",
     edition: EditionOption = "digits",

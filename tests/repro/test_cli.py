@@ -30,6 +30,7 @@ OPTIONS = {
     "cost": ["PLAN", "--edition", "--seeds", "--gpus", "FLOPs"],
     "device-plan": ["--minutes", "CIFAR-10", "copy"],
     "publish": ["PLAN", "--edition", "--seeds", "--unfinished", "data/runs"],
+    "export": ["RUN", "--out", "frl audit"],
     "show": ["PLAN", "--edition", "--csv", "figure1"],
     "book": ["--edition", "--seeds", "--workers", "--smoke"],
     "fit": ["PATH", "--eps", "--tau", "--size", "--variant", "--out"],

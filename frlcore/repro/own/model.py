@@ -19,6 +19,7 @@ from frlcore.errors import UserError
 from frlcore.repro import places
 from frlcore.saving import load_model
 
+COLORS = 3
 PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
 BENCH = "robustbench:"
 FORCED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
@@ -56,11 +57,14 @@ def load(text: str, norm: str) -> Given:
 
 
 def weights(path: Path) -> Given:
-    """A model whose weights frlcore wrote; UserError for any other file."""
+    """A model of pictures whose weights frlcore wrote; UserError for any other file."""
     model, classes = load_model(path)
     with safe_open(path, "pt") as file:
         facts = file.metadata()
-    return Given(model, classes, json.loads(facts["shape"])[-1], facts["model"])
+    channels, *_, size = json.loads(facts["shape"])
+    if channels != COLORS:
+        raise UserError(f"{path} takes images with {channels} channel(s), and pictures have {COLORS}: red, green, blue")
+    return Given(model, classes, size, facts["model"])
 
 
 def _call(path: Path, name: str) -> nn.Module:

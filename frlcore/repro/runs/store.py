@@ -70,6 +70,17 @@ class Store:
     def done(self, key: str) -> bool:
         return self.find(key, "result.json") is not None
 
+    def keys(self, begin: str) -> list[str]:
+        """The keys of the finished runs that begin so, in order."""
+        found = set()
+        for root in filter(None, (self.root, self.published)):
+            for path in root.glob(f"{begin[:20]}*/result.json"):
+                try:
+                    found.add(str(json.loads(path.read_bytes())["key"]))
+                except DAMAGE as error:
+                    raise UserError(f"{path} is truncated or damaged; delete its folder and run again") from error
+        return sorted(key for key in found if key.startswith(begin))
+
     def trained(self, key: str) -> bool:
         """Whether a run's last weights are at hand: published records come without."""
         return self.find(key, "last.safetensors") is not None

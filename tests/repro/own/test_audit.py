@@ -69,9 +69,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in CLASSES[:2]:
         (place / "two" / name).symlink_to(place / "images" / name)
     (place / "weights.pt").write_bytes(b"")
-    for name, classes in (("w", CLASSES), ("other", ("x", "y", "z"))):
-        model = models.build("preact_small", num_classes=3, in_channels=3, seed=0)
-        info = DataInfo("mine", classes, (3, 8, 8), 255, "none", "")
+    for name, classes, channels in (("w", CLASSES, 3), ("other", ("x", "y", "z"), 3), ("grey", CLASSES, 1)):
+        model = models.build("preact_small", num_classes=3, in_channels=channels, seed=0)
+        info = DataInfo("mine", classes, (channels, 8, 8), 255, "none", "")
         save_model(place / f"{name}.safetensors", model, name="preact_small", info=info)
     return place
 
@@ -150,6 +150,7 @@ def test_cifar10_a_part_of_each_class_and_weights_that_know_their_classes(
         (["mine.py:soft"], ["take the softmax off"]),
         (["mine.py:four"], ["4 outputs", "3 classes: a [b], dark, light"]),
         (["other.safetensors"], ["x, y, z | a [b], dark, light"]),
+        (["grey.safetensors"], ["grey.safetensors takes images with 1 channel(s), and pictures have 3"]),
         (["w.safetensors", "--size", "9"], ["different sizes: [8, 9]"]),
         (["robustbench:Name"], ["needs the package robustbench: pip install"]),
         (["mine.py:good", "--against", "mine.py:fails"], ["raised KeyError"]),

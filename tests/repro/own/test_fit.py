@@ -230,11 +230,14 @@ def test_what_cannot_be_started_from_is_one_line(
     other = tmp_path / "other"
     shutil.copytree(images, other)
     (other / "<c>").rename(other / "d")
-    start = str(made / "model.safetensors")
+    start, grey = str(made / "model.safetensors"), str(tmp_path / "grey.safetensors")
+    frlcore.save_model(grey, models.build("preact_small", num_classes=10, in_channels=1, seed=0), name="preact_small",
+                       info=data.info("digits"))  # fmt: skip
     before = sorted(tmp_path.rglob("*"))
     for arguments, words in (
         ([str(images), "--start", "gone.safetensors"], "no model can be read from gone.safetensors"),
         ([str(images), "--start", "mine.py"], "use frlcore.fit(model, splits, policy=..., warm_up=None)"),
+        ([str(images), "--start", grey], "takes images with 1 channel(s), and pictures have 3"),
         ([str(images), "--start", start, "--size", "9"], "is a preact_small for 8 pixels a side; leave out --size"),
         ([str(images), "--start", start, "--model", "preact_wide"], "leave out --model"),
         ([str(other), "--start", start], "<c>, a $b$, worst class | a $b$, d, worst class"),
