@@ -46,6 +46,15 @@ def load_tensors(path: Path, key: str) -> tuple[dict[str, Tensor], dict[str, str
     return tensors, metadata
 
 
+def holds(path: Path, key: str, tensors: dict[str, Tensor]) -> bool:
+    """Whether a run's file has these tensors already; written again it would differ in the order of its head."""
+    try:
+        found = load_tensors(path, key)[0]
+    except UserError:
+        return False
+    return found.keys() == tensors.keys() and all(found[name].equal(tensors[name].cpu()) for name in found)
+
+
 def tensor_digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
     """SHA-256 of tensors and of what is said of them."""
     sha = hashlib.sha256(canonical(metadata))

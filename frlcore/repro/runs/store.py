@@ -140,8 +140,9 @@ class Store:
         last = self.find(key, "last.safetensors")
         if weights and last and (not exact or last.stat().st_size > LARGE):
             half = {name: t.half() if t.is_floating_point() else t for name, t in self.weights(key).items()}
-            if sum(t.nbytes for t in half.values()) <= LARGE:
-                self._save_tensors(target / "half.safetensors", half, {"key": key})
+            place = target / "half.safetensors"
+            if sum(t.nbytes for t in half.values()) <= LARGE and not files.holds(place, key, half):
+                self._save_tensors(place, half, {"key": key})
         elif weights and last:
             self._write(target / last.name, last.read_bytes())
         for name in ("provenance.json", "result.json"):

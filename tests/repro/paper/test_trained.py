@@ -44,6 +44,12 @@ def test_large_weights_and_inexact_ones_are_published_in_half_precision_or_not_a
     assert fresh.done(key) and not fresh.trained(key)  # a fine-tune starts from what its key names, or not at all
     assert (tmp_path / key[:20] / "half.safetensors").exists() is published
     if published:
+        half = tmp_path / key[:20] / "half.safetensors"
+        before = half.stat().st_ino  # written anew it would be another file, of bytes in another order
+        Store(undisturbed.root, tmp_path).publish(key, weights=True, exact=exact)
+        assert half.stat().st_ino == before
+        half.write_bytes(half.read_bytes()[:-1])
+        Store(undisturbed.root, tmp_path).publish(key, weights=True, exact=exact)  # whole again
         mine, theirs = trained("smoke", store=fresh)[0].state_dict(), undisturbed.weights(key)
         assert all(t.dtype == theirs[name].dtype for name, t in mine.items())
         assert all(torch.allclose(t, theirs[name], rtol=1e-3, atol=1e-6) for name, t in mine.items())
