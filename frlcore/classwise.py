@@ -21,6 +21,20 @@ SPREADS = ("range", "std", "gini")  # how far the classes lie apart, 0 where the
 STATISTICS = ("worst", "average", "gap", "average_examples", *SPREADS)  # gap: the worst class minus the average
 
 
+@dataclass(frozen=True)
+class Outcomes:
+    """Predictions per example, all `(N,)` in the order of the split: uint8, or uint16 where a class is above 255.
+
+    `adversarial` is the first wrong prediction met on the attack's path, the clean one included, or the right class
+    if there is none. `last` is the prediction at the attack's last point, None if it was not asked for.
+    """
+
+    label: np.ndarray
+    clean: np.ndarray
+    adversarial: np.ndarray
+    last: np.ndarray | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class ClassErrors:
     """Errors of every class, as fractions.

@@ -8,7 +8,6 @@ point only; `last_iterate=True`, as in the final test, keeps every example to th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,26 +16,13 @@ from torch import Tensor
 
 from frlcore.answers import Model, ask, check_labels, check_model, check_pixels, eval_mode
 from frlcore.attacks import Ball, Slope, Watch, climb, input_gradient, say_flat, steady_slope
+from frlcore.classwise import Outcomes
 from frlcore.data import Split, to_float
 from frlcore.errors import UserError
 from frlcore.frozen import freeze
 from frlcore.settings import Attack
 
 GPU_MULTIPLE = 128  # a batch that shrinks on a GPU has few different sizes: cuDNN looks for kernels at each
-
-
-@dataclass(frozen=True)
-class Outcomes:
-    """Predictions per example, all `(N,)` in the order of the split: uint8, or uint16 where a class is above 255.
-
-    `adversarial` is the first wrong prediction met on the attack's path, the clean one included, or the right class
-    if there is none. `last` is the prediction at the attack's last point, None if it was not asked for.
-    """
-
-    label: np.ndarray
-    clean: np.ndarray
-    adversarial: np.ndarray
-    last: np.ndarray | None = None
 
 
 def predict(model: Model, images: Tensor, *, scale: int, batch_size: int = 1000) -> Tensor:

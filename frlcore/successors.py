@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.optimize import brentq
 
 from frlcore.classwise import ClassErrors
 from frlcore.errors import UserError
@@ -198,6 +197,8 @@ def worst_distribution(gain: np.ndarray, divergence: float) -> np.ndarray:
     span = below.max()
     if span < 1e-12:
         return np.full(len(gain), 1 / len(gain))
+
+    from scipy.optimize import brentq  # a third of a second to import, and every command imports this module
 
     def excess(log_distance: float) -> float:
         distance = below / span + np.exp(log_distance)

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from frlcore import data, evaluate, models, policies
 from frlcore.attacks import pgd
+from frlcore.classwise import Outcomes
 from frlcore.data import Split, to_float
 from frlcore.errors import UserError
-from frlcore.evaluate import Attack, Outcomes, outcomes, predict
+from frlcore.evaluate import Attack, outcomes, predict
 from frlcore.training import Training, train
 
 LINF = Attack(eps=0.17, step_size=0.34, steps=8)  # steps this long overshoot: the last point is not always the worst

@@ -20,8 +20,8 @@ from rich.console import Console
 from frlcore import models
 from frlcore import page as pages
 from frlcore.auditing import Audit
+from frlcore.classwise import Outcomes
 from frlcore.errors import UserError, plain
-from frlcore.evaluate import Outcomes
 from frlcore.repro import cli
 from frlcore.repro.own import audit, duration, report
 from frlcore.repro.show import literal, source, table

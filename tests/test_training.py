@@ -15,10 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from frlcore import data, models, policies, training
-from frlcore.classwise import ClassErrors
+from frlcore.classwise import ClassErrors, Outcomes
 from frlcore.data import Split, Splits, to_float
 from frlcore.errors import Diverged, UserError
-from frlcore.evaluate import Outcomes
 from frlcore.training import Checkpoint, Training, batch_loss, train
 
 BRIEF = Training("trades", 4, lr=0.05, batch_size=32, eps=0.2, step_size=0.1, steps=2, validation_steps=2, beta=1.5)

@@ -10,7 +10,21 @@ The model need not come from here: any function from images in [0, 1] to logits 
     probe report kept quick < result order < run
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from frlcore.auditing.result import Audit
-from frlcore.auditing.run import audit
+
+if TYPE_CHECKING:
+    from frlcore.auditing.run import audit
 
 __all__ = ["Audit", "audit"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "audit":  # with it torch, which reading an audit does without
+        from frlcore.auditing.run import audit
+
+        return audit
+    raise AttributeError(f"module 'frlcore.auditing' has no attribute '{name}'")

@@ -12,10 +12,8 @@ import numpy as np
 import pandas as pd
 
 from frlcore.auditing import report
-from frlcore.classwise import ClassErrors, bootstrap, paired_bootstrap, selection_bias
+from frlcore.classwise import ClassErrors, Outcomes, bootstrap, paired_bootstrap, selection_bias
 from frlcore.errors import UserError
-from frlcore.evaluate import Outcomes
-from frlcore.saving import put
 from frlcore.significance import holm, mcnemar
 
 KINDS = ("standard", "boundary", "robust")
@@ -157,6 +155,8 @@ class Audit:
             bias=selection_bias(self.found.label, self.wrong("robust")), compared=compared, notes=self.notes,
             examples=self.examples, facts=facts,
         )  # fmt: skip
+        from frlcore.saving import put  # with it torch, which reading an audit does without
+
         put(Path(path), page.encode())
 
 

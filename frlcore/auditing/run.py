@@ -22,10 +22,11 @@ from frlcore.auditing.kept import Kept, fingerprint
 from frlcore.auditing.probe import TWICE, examine, names_of
 from frlcore.auditing.quick import quick
 from frlcore.auditing.result import Audit, Example
+from frlcore.classwise import Outcomes
 from frlcore.data import Split, to_float
 from frlcore.device import arithmetic, pick_device
 from frlcore.errors import UserError
-from frlcore.evaluate import Outcomes, outcomes
+from frlcore.evaluate import outcomes
 from frlcore.settings import Attack
 from frlcore.strong import Heard, autoattack
 from frlcore.training import generator_for

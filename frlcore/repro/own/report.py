@@ -18,10 +18,10 @@ from rich.table import Table
 from frlcore import page as pages
 from frlcore.auditing.report import SPREAD
 from frlcore.auditing.result import STATISTICS
-from frlcore.classwise import ClassErrors, Difference, bootstrap, paired_bootstrap
+from frlcore.classwise import ClassErrors, Difference, Outcomes, bootstrap, paired_bootstrap
 from frlcore.data import Split
 from frlcore.device import arithmetic
-from frlcore.evaluate import Outcomes, outcomes
+from frlcore.evaluate import outcomes
 from frlcore.fitting import Fitted
 from frlcore.repro.style import BLUE, GREY, RC, VERMILLION
 from frlcore.settings import Attack, DataInfo

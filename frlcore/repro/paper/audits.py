@@ -8,12 +8,10 @@ from io import StringIO
 
 import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
 
 from frlcore.auditing import Audit
-from frlcore.classwise import ClassErrors
+from frlcore.classwise import ClassErrors, Outcomes
 from frlcore.errors import UserError
-from frlcore.evaluate import Outcomes
 from frlcore.repro import places
 from frlcore.repro.paper import outside, printed
 from frlcore.repro.paper.records import Results, results_if_any
@@ -89,7 +87,7 @@ def natural_errors(found: Results | None = None) -> pd.DataFrame:
 def natural_in_words(frame: pd.DataFrame) -> str:
     """How far the orders of the classes agree."""
     others = [name for name in frame if name not in ("the paper", "low", "high")]
-    rho = {name: float(spearmanr(frame[name], frame["the paper"]).statistic) for name in others}
+    rho = {name: float(frame[name].rank().corr(frame["the paper"].rank())) for name in others}
     said = " and ".join(f"{value:.2f} for {name}" for name, value in rho.items())
     firsts = {name: frame[name].idxmax() for name in frame if name not in ("low", "high")}
     same = len(set(firsts.values())) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from functools import lru_cache
 
 import pandas as pd
 
@@ -20,9 +21,14 @@ def table(n: int) -> pd.DataFrame:
     of values: Table 6's second block is called "Rob. Error", and "TRADES (1/λ" of Tables 7 and 8 loses its space.
     Raises UserError when there is no such table or its file is missing.
     """
+    return _tidy(_text(f"table{_number(n)}.csv")).copy()
+
+
+@lru_cache
+def _tidy(text: str) -> pd.DataFrame:
     rows: list[tuple[str, str, str, float]] = []
     blocks = 0
-    for label, *cells in _cells(n):
+    for label, *cells in csv.reader(text.splitlines()):
         if label in ("", *BLOCKS):
             block, columns = BLOCKS[blocks] if label else "", cells
             blocks += 1
@@ -42,10 +48,6 @@ def notes(n: int) -> tuple[str, ...]:
         elif inside and line.startswith("- "):
             found.append(line[2:].strip())
     return tuple(found)
-
-
-def _cells(n: int) -> list[list[str]]:
-    return list(csv.reader(_text(f"table{_number(n)}.csv").splitlines()))
 
 
 def _number(n: int) -> int:

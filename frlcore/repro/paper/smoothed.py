@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.stats import spearmanr
 
 from frlcore.certificates import abstentions, certified_errors, certified_radius
 from frlcore.classwise import bootstrap, interval, paired_bootstrap
@@ -167,6 +166,8 @@ def gaps(found: Results, reference: Results, radius: float = 0.5) -> pd.DataFram
 
 def ranks(found: Results, reference: Results, radius: float = 0.5) -> pd.DataFrame:
     """Do the same classes suffer? Spearman's correlation of certified robust errors with those after PGD training."""
+    from scipy.stats import spearmanr  # two seconds to import, and this page alone needs it
+
     theirs, rows = reference.under().errors("pgd").robust, {}
     for method in found.present:
         rho, p = spearmanr(errors_at(found, method, [radius])[:, 0], theirs)

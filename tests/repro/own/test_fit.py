@@ -21,9 +21,9 @@ from PIL import Image
 import frlcore
 from frlcore import data, models
 from frlcore.auditing.result import STATISTICS
-from frlcore.classwise import ClassErrors
+from frlcore.classwise import ClassErrors, Outcomes
 from frlcore.errors import UserError
-from frlcore.evaluate import Outcomes, outcomes, predict
+from frlcore.evaluate import outcomes, predict
 from frlcore.fitting import recipe
 from frlcore.repro import cli
 from frlcore.repro.own import duration, fit, report

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from frlcore.auditing import Audit
-from frlcore.classwise import ClassErrors
-from frlcore.evaluate import Outcomes
+from frlcore.classwise import ClassErrors, Outcomes
 from frlcore.repro.paper import inequality
 
 
