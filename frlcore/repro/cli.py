@@ -20,7 +20,6 @@ from frlcore.repro.places import checkout
 from frlcore.repro.runs.conduct import conduct
 from frlcore.repro.runs.progress import clock
 from frlcore.repro.runs.store import default_store
-from frlcore.repro.runs.task import Run
 from frlcore.repro.surroundings import OutputError, a_home, complain, watched_output
 from frlcore.repro.terminal import Commands, Terminal
 
@@ -114,18 +113,15 @@ def publish(
 ) -> None:
     """Copy PLAN's finished records to data/runs, where they are part of the book, and weights that others need.
 
-    Weights that runs start from go as they are, those whose attacks the book shows in half precision.
+    Those are the weights that other runs of the edition start from, and those that a stronger attack is yet to try.
     """
     checkout("frl publish")
-    from frlcore.repro.paper.attack_pictures import METHODS as SHOWN
-
     store, needed = default_store(), plans.runs(plan, edition, seeds)
     every = plans.runs(plans.ALL, edition, seeds)
-    starts = {one.start.key for one in every if isinstance(one, Run) and one.start}
-    shown = {plans.run(edition, name).key for name in SHOWN}
+    starts = {one.start.key for one in every if one.start}
     finished = [one for one in needed if store.done(one.key)]
     for one in finished:
-        store.publish(one.key, weights=one.key in starts | shown, exact=one.key in starts)
+        store.publish(one.key, weights=one.key in starts)
     out.print(f"Published {len(finished)} of {len(needed)} runs in {store.published}", soft_wrap=True, markup=False)
     if unfinished:
         handed = sum(store.hand_on(one.key) for one in needed if not store.done(one.key))

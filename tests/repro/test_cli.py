@@ -162,9 +162,12 @@ def test_show_names_the_command_that_makes_what_is_missing(frl: Command) -> None
     assert "frl run table1 --edition smoke" in ended.out + ended.err and "Traceback" not in ended.err
 
 
+@pytest.mark.parametrize("tried", [True, False])
 def test_publishing_copies_finished_records_and_the_weights_others_need(
-    frl: Command, store: Store, tiny_plan: list[Run], undisturbed: Store, monkeypatch: pytest.MonkeyPatch
+    frl: Command, store: Store, tiny_plan: list[Run], undisturbed: Store, monkeypatch: pytest.MonkeyPatch, tried: bool
 ) -> None:
+    for name in ("autoattack", "successors-autoattack"):
+        monkeypatch.setitem(plan.PLANS, name, plan.PLANS[name] if tried else ())
     parent, child = tiny_plan[0], tiny_plan[2]
     assert child.start is not None and child.start.key == parent.key
     shutil.copytree(undisturbed.root, store.root)
@@ -174,8 +177,8 @@ def test_publishing_copies_finished_records_and_the_weights_others_need(
     assert ended.status == 0 and "Published 3 of 4 runs" in ended.out
     fresh = Store(store.root.parent / "elsewhere", store.published)
     assert fresh.done(parent.key) and fresh.done(child.key) and not fresh.done(tiny_plan[3].key)
-    assert fresh.trained(parent.key) and not fresh.trained(child.key)
-    assert fresh.find(child.key, "half.safetensors")  # the book shows attacks on it
+    assert fresh.trained(parent.key)  # the others start from it
+    assert fresh.trained(child.key) is tried  # AutoAttack needs it
     path = store.folder(child.key) / "result.json"
     path.write_bytes(path.read_bytes().replace(b"digits", b"digitz"))
     assert frl("publish", "tiny", "--edition", "smoke").status == 2

@@ -128,17 +128,16 @@ class Store:
         with self.writing(state):
             state.unlink(missing_ok=True)
 
-    def publish(self, key: str, weights: bool, exact: bool = True) -> None:
+    def publish(self, key: str, weights: bool) -> None:
         """Copy a finished run's records to those published with the book, and its last weights if asked.
 
-        Weights of more than `LARGE` bytes, and those that need not be `exact`, go in half precision, to be loaded but
-        not to be trained on, so that a fine-tune is what its key says wherever it is made; those that are too large
-        even so stay behind.
+        Weights of more than `LARGE` bytes go in half precision, to be loaded but not to be trained on, so that a
+        fine-tune is what its key says wherever it is made; those that are too large even so stay behind.
         """
         self.result(key)  # whole and unchanged, or it says so
         target = self._records() / key[:20]
         last = self.find(key, "last.safetensors")
-        if weights and last and (not exact or last.stat().st_size > LARGE):
+        if weights and last and last.stat().st_size > LARGE:
             half = {name: t.half() if t.is_floating_point() else t for name, t in self.weights(key).items()}
             place = target / "half.safetensors"
             if sum(t.nbytes for t in half.values()) <= LARGE and not files.holds(place, key, half):
