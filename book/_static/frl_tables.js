@@ -3,7 +3,7 @@
 "use strict";
 
 function value(row, column) {
-  const text = row.cells[column].textContent.trim().replace("−", "-");
+  const text = row.cells[column].textContent.trim().replace(/[−‑]/g, "-");
   const number = parseFloat(text);
   return Number.isNaN(number) ? text : number;
 }

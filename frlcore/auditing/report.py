@@ -84,7 +84,8 @@ def in_words(table: pd.DataFrame) -> str:
     found = {word: list(classes["class"][classes.verdict == word]) for word in ("better", "worse")}
     said = [f"{word} on {', '.join(f'“{name}”' for name in names)}" for word, names in found.items() if names]
     rest = len(classes) - sum(map(len, found.values()))
-    said.append(f"not distinguishable from the other on {rest} of {len(classes)} classes")
+    if rest:
+        said.append(f"not distinguishable from the other on {rest} of {len(classes)} classes")
     return f"This model is {'; '.join(said)}."
 
 

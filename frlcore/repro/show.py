@@ -16,6 +16,7 @@ from frlcore.errors import UserError
 from frlcore.page import text
 
 MISSING = "–"  # en dash: a number that does not exist
+_INTERVAL = re.compile(r"\[([+−-]?[\d.]+), ([+−-]?[\d.]+)\]")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$",
                                                 "\\": r"\textbackslash{}", "±": r"$\pm$", "σ": r"$\sigma$",
@@ -45,8 +46,9 @@ def cell(value: object, digits: int = 1) -> str:
 
 
 def _escape(words: str) -> str:
-    """Keep a string inside its cell: no line breaks, no bare pipe."""
-    return re.sub(r"(?<!\\)\|", r"\\|", " ".join(words.split()))
+    """Keep words in their cell: no line breaks, no bare pipe; an interval or a small p-value stays in one piece."""
+    words = re.sub(r"(\d)e-(\d)", "\\1e\u2011\\2", _INTERVAL.sub("[\\1,\u00a0\\2]", " ".join(words.split())))
+    return re.sub(r"(?<!\\)\|", r"\\|", words)
 
 
 def literal(name: object) -> str:

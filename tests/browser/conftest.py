@@ -29,6 +29,9 @@ LOOK = """() => ({
   bare: [...document.images].filter(i => !i.hasAttribute("alt")).map(i => i.src),
   formulas: document.querySelectorAll(".math").length,
   typeset: document.querySelectorAll("mjx-container").length,
+  folded: [...document.querySelectorAll("div.cell > .cell_output")]
+    .map(made => [made, made.parentElement.querySelector(":scope > details.hide")]).filter(([made, code]) => code)
+    .map(([made, code]) => code.getBoundingClientRect().top >= made.getBoundingClientRect().bottom),
 })"""
 CARDS = """() => [...document.querySelectorAll("table.frl-cards td:not(:first-child)")]
   .filter(cell => cell.checkVisibility() && cell.textContent.trim())

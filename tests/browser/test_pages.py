@@ -33,6 +33,11 @@ def test_formulas_are_typeset_without_a_network(visits: list[Visit]) -> None:
     assert listed(visits, lambda visit: ["formulas are bare"] * (visit.seen["typeset"] < visit.seen["formulas"])) == []
 
 
+def test_results_stand_above_their_folded_code(visits: list[Visit]) -> None:
+    assert sum(len(visit.seen["folded"]) for visit in visits) > 100
+    assert [visit.page.name for visit in visits if not all(visit.seen["folded"])] == []
+
+
 def test_links_and_anchors_lead_somewhere(visits: list[Visit]) -> None:
     anchors = {visit.page: set(visit.seen["anchors"]) | {""} for visit in visits}
 

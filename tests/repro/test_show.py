@@ -56,6 +56,12 @@ def test_a_column_of_words_is_left_aligned_and_a_named_index_is_shown() -> None:
     assert "| Class | kind |\n| :--- | :--- |\n| cat | x |\n| dog | – |" in text
 
 
+def test_an_interval_and_a_small_p_value_stay_in_one_piece() -> None:
+    frame = pd.DataFrame({"change": ["-7.6 [-9, -6]", "x [see a, b]"], "p": ["2.5e-12", "one-sided"]})
+    text = show.table(frame, caption="c", name="tbl-x").data
+    assert "| -7.6 [-9,\u00a0-6] | 2.5e\u201112 |" in text and "| x [see a, b] | one-sided |" in text
+
+
 def test_column_levels_are_joined() -> None:
     frame = pd.DataFrame([[1.0, 2.0]], columns=pd.MultiIndex.from_tuples([("ours", "avg"), ("paper", "avg")]))
     assert "| ours, avg | paper, avg |" in show.table(frame, caption="c", name="tbl-x").data
