@@ -23,7 +23,7 @@ from frlcore.data import Split
 from frlcore.device import arithmetic
 from frlcore.evaluate import outcomes
 from frlcore.fitting import Fitted
-from frlcore.repro.style import BLUE, GREY, RC, VERMILLION
+from frlcore.repro.style import BLUE, GREY, RC, VERMILLION, panels
 from frlcore.settings import Attack, DataInfo
 from frlcore.training import generator_for
 
@@ -156,20 +156,19 @@ def picture(found: Comparison) -> Figure:
     from matplotlib import pyplot as plt
 
     order = np.argsort(found.errors("before").robust, kind="stable")[-SHOWN:]
-    y = np.arange(len(order))
+    y, names = np.arange(len(order)), [found.classes[c].replace("$", r"\$") for c in order]
     with plt.rc_context(RC):
-        fig, axes = plt.subplots(1, 2, figsize=(8.4, 0.42 * len(order) + 1.5), sharey=True)
+        fig, axes = plt.subplots(1, 2, figsize=(8.4, 0.42 * len(order) + 1.5))
+        panels(fig, 2)
         for ax, kind, color in zip(axes, ("standard", "robust"), (BLUE, VERMILLION), strict=True):
             for model, shift, face, marker in (("before", 0.14, "white", "o"), ("after", -0.14, color, "D")):
                 errors = found.errors(model)
                 values = getattr(errors, kind)[order]
                 spread = 100 * np.abs(np.stack(errors.interval(kind))[:, order] - values)
                 ink = GREY if model == "before" else color
-                ax.errorbar(100 * values, y + shift, xerr=spread, fmt=marker, ms=5, color=ink, mfc=face, lw=1,
-                            label=f"{model} {found.method}")  # fmt: skip
-            ax.set(title=f"{kind} error", xlim=(-3, 103), xlabel="%", yticks=y)
-            ax.legend(frameon=False, fontsize="small", loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderpad=0)
-        axes[0].set(yticklabels=[found.classes[c].replace("$", r"\$") for c in order])
+                ax.errorbar(100 * values, y + shift, xerr=spread, fmt=marker, ms=5, color=ink, mfc=face, lw=1)
+            ax.set(title=f"{kind} error, %", xlim=(-3, 103), yticks=y, yticklabels=names)
+            ax.set_xlabel(f"○ before {found.method}, ◆ after it")
         plt.close(fig)
     return fig
 
