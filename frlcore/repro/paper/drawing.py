@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from frlcore.repro.paper import plan
 from frlcore.repro.paper.records import Results
 
-# Where a label may stand: points to the right and upwards from its mark, and how it is aligned there.
-PLACES = [(8, 0, "left", "center"), (-8, 0, "right", "center"), (0, 8, "center", "bottom"), (0, -8, "center", "top"),
-          (6, 7, "left", "bottom"), (6, -7, "left", "top"), (-6, 7, "right", "bottom"), (-6, -7, "right", "top"),
-          (8, 15, "left", "bottom"), (8, -15, "left", "top"), (-8, 15, "right", "bottom"),
+# Where a label may stand: points to the right and upwards from its mark, and how it is aligned there. None is level
+# with the mark or straight above it, where its intervals run.
+PLACES = [(6, 2, "left", "bottom"), (6, -3, "left", "top"), (-6, 2, "right", "bottom"), (-6, -3, "right", "top"),
+          (8, 14, "left", "bottom"), (8, -15, "left", "top"), (-8, 14, "right", "bottom"),
           (-8, -15, "right", "top")]  # fmt: skip
 
 
