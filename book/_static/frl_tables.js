@@ -2,6 +2,8 @@
 // Without scripts they are plain tables that scroll.
 "use strict";
 
+const PENDING = "not yet run"; // tables.PENDING
+
 function value(row, column) {
   const text = row.cells[column].textContent.trim().replace(/[−‑]/g, "-");
   const number = parseFloat(text);
@@ -27,6 +29,11 @@ document.addEventListener("DOMContentLoaded", () => {
     const heads = Array.from(table.tHead ? table.tHead.rows[0].cells : []);
     for (const row of table.tBodies[0].rows) {
       Array.from(row.cells).forEach((cell, k) => (cell.dataset.head = heads[k] ? heads[k].textContent.trim() : ""));
+      const [, first, ...others] = Array.from(row.cells);
+      if (others.length && others.every(cell => cell.textContent === first.textContent && cell.textContent === PENDING)) {
+        first.dataset.head = "all"; // a phone says it once
+        row.classList.add("frl-pending");
+      }
     }
     if (heads.length > 2) table.classList.add("frl-cards");
     if (!table.classList.contains("frl-table") || table.tBodies[0].rows.length < 3) continue;
