@@ -40,7 +40,7 @@ WINGS = {
                    "claims figures stronger smoothed theory_figures outside inequality attack_pictures explorer; "
                    "statements ablation terminal conclusion audits; verdicts headline; verdict_pages successors",
     "repro.own": "report findings images duration model unfinished; fit; audit; commands",
-    "repro.book": "notebook offline light lab reference numbering; inline page pdf; pages",
+    "repro.book": "kernels; notebook offline light lab reference numbering; inline page pdf; pages",
 }  # fmt: skip
 FLOORS = {name: floor for floor, line in enumerate(HOUSE.split("\n")) for name in line.split()}
 INSIDE = {

@@ -19,26 +19,14 @@ try:
     import jupytext
     import nbformat
     import papermill
-    from jupyter_client.kernelspec import KernelSpec
-    from jupyter_client.manager import AsyncKernelManager
     from nbclient.exceptions import CellTimeoutError
     from papermill.exceptions import PapermillExecutionError
+
+    from frlcore.repro.book.kernels import OwnKernel
 except ModuleNotFoundError as error:
     raise UserError(f"notebooks need the package {error.name!r}: run pip install -e '.[book]'") from error
 
 _TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool, "list": list}
-
-
-class OwnKernel(AsyncKernelManager):
-    """A kernel of the Python that runs this, whichever "python3" other environments have put before it."""
-
-    @property
-    def kernel_spec(self) -> KernelSpec:
-        return KernelSpec(
-            argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
-            display_name="Python 3",
-            language="python",
-        )
 
 
 @dataclass(frozen=True)
@@ -140,7 +128,13 @@ def _literal(text: str) -> Any:
 
 
 def execute(
-    notebook: Path, out: Path, parameters: Mapping[str, Any], *, cwd: Path | None = None, fingerprint: str = ""
+    notebook: Path,
+    out: Path,
+    parameters: Mapping[str, Any],
+    *,
+    cwd: Path | None = None,
+    fingerprint: str = "",
+    kernel: type[OwnKernel] = OwnKernel,
 ) -> Path:
     """Execute a notebook with these parameters in its own kernel and write it to `out` (.ipynb) in one step.
 
@@ -155,7 +149,7 @@ def execute(
             None,
             values,
             kernel_name="python3",
-            kernel_manager_class=OwnKernel,
+            kernel_manager_class=kernel,
             progress_bar=False,
             resources={"metadata": {"path": str(cwd)}},  # papermill's own `cwd` moves the whole process
             extra_arguments=["--log-level=CRITICAL"],  # the kernel's own remarks; errors of cells are not among them

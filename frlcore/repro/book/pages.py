@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ import yaml
 from frlcore.errors import UserError
 from frlcore.repro.book import numbering, reference
 from frlcore.repro.book.inline import inline_figures
+from frlcore.repro.book.kernels import OwnKernel, nursery
 from frlcore.repro.book.light import lighten
 from frlcore.repro.book.notebook import check, declared, execute, find, parse_parameters
 from frlcore.repro.book.offline import add_mathjax, check_offline
@@ -44,6 +45,7 @@ __all__ = ["EDITIONS", "build", "check_offline", "execute", "find", "parse_param
 EDITIONS = {"digits": "digits", "laptop": "laptop", "cifar10": "cifar10", "smoke": "digits"}
 SHORT = {"digits": "digits", "laptop": "CIFAR-10 on two cores", "cifar10": "CIFAR-10"}  # part -> its name in captions
 FRONT = coverage.FRONT
+FEW = 3  # pages, for which a nursery takes longer to be there than it saves
 LINK = re.compile(r"<a href='\.\./([\w-]+/[\w-]+)\.html[^']*'>([^<]*)</a>")
 
 
@@ -146,18 +148,19 @@ def _for_kernels(bootstraps: Path) -> Iterator[None]:
 def _execute_all(todo: Sequence[Page], folder: Path, *, root: Path, jobs: int, say: Callable[[str], None]) -> None:
     """Bring every executed notebook in `folder` up to date, `jobs` at a time; the first failure ends the rest."""
 
-    def run(item: Page) -> float:
-        begin = time.perf_counter()
-        execute(item.notebook, folder / f"{item.name}.ipynb", item.parameters, cwd=root, fingerprint=item.fingerprint)
+    def run(item: Page, kernel: type[OwnKernel]) -> float:
+        begin, out = time.perf_counter(), folder / f"{item.name}.ipynb"
+        execute(item.notebook, out, item.parameters, cwd=root, fingerprint=item.fingerprint, kernel=kernel)
         return time.perf_counter() - begin
 
     stale = [item for item in todo if _load(folder / f"{item.name}.ipynb", item.fingerprint) is None]
     if len(stale) < len(todo):
         say(f"pages: {len(todo) - len(stale)} of {len(todo)} unchanged")
     pool = ThreadPoolExecutor(max_workers=max(1, jobs))
-    with _for_kernels(folder.parent / "bootstraps"):
+    kernels = nursery(root) if len(stale) > FEW else nullcontext(OwnKernel)
+    with _for_kernels(folder.parent / "bootstraps"), kernels as kernel:
         try:
-            futures = {pool.submit(run, item): item for item in stale}
+            futures = {pool.submit(run, item, kernel): item for item in stale}
             for count, future in enumerate(as_completed(futures), start=1):
                 say(f"page {count} of {len(stale)}: {futures[future].name} ({future.result():.1f} s)")
         except BaseException as error:  # a failed page lets its neighbour finish; an interrupt waits for nothing
