@@ -51,8 +51,13 @@ def nursery(root: Path) -> Iterator[type[OwnKernel]]:
 
     It has the environment that is set now, and `root` among the places to import from.
     """
-    with TemporaryDirectory(prefix="frl-", dir="/tmp") as folder:  # a socket's path must be short
-        place = f"{folder}/nursery"
+    try:
+        folder = TemporaryDirectory(prefix="frl-", dir="/tmp")  # a socket's path must be short
+    except OSError:
+        yield OwnKernel
+        return
+    with folder:
+        place = f"{folder.name}/nursery"
         process = subprocess.Popen(
             [sys.executable, "-m", "frlcore.repro.book.kernels", place], cwd=root, start_new_session=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,

@@ -80,8 +80,17 @@ def test_a_forked_kernel_ends_with_the_one_who_asked_for_it(in_front: Path) -> N
     assert not server.is_running() and not Path(place).exists()
 
 
-def test_without_a_nursery_each_kernel_imports_for_itself(in_front: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "executable", "/bin/false")
+@pytest.mark.parametrize("missing", ["a Python that imports", "a folder for the socket"])
+def test_without_a_nursery_each_kernel_imports_for_itself(
+    in_front: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    def refuse(**_: str) -> None:
+        raise OSError(30, "Read-only file system")
+
+    if missing == "a Python that imports":
+        monkeypatch.setattr(sys, "executable", "/bin/false")
+    else:
+        monkeypatch.setattr(kernels, "TemporaryDirectory", refuse)
     with kernels.nursery(in_front) as kernel:
         assert kernel is kernels.OwnKernel
 
