@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import bdtr, ndtri
 
-from frlcore.classwise import ClassErrors, interval
+from frlcore.classwise import ClassErrors
 from frlcore.errors import UserError
+from frlcore.intervals import interval
 
 ABSTAIN = -1  # what a smoothed classifier answers when its votes cannot tell
 

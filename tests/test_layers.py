@@ -14,7 +14,8 @@ import frlcore
 # below, where the rooms of each wing stand in the same order.
 HOUSE = """
 errors
-page settings classwise significance device
+page settings intervals significance device
+classwise
 seam models data theory answers averaging
 successors attacks certificates
 policies frozen checkpoint

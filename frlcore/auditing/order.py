@@ -15,8 +15,8 @@ from itertools import pairwise
 import numpy as np
 
 from frlcore.auditing.kept import Kept
-from frlcore.classwise import interval
 from frlcore.data.splits import shuffled_classes
+from frlcore.intervals import interval
 
 FIRST = 50  # images of a class before the first look
 TAIL = 0.05

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from frlcore.auditing import report
-from frlcore.classwise import ClassErrors, Outcomes, bootstrap, paired_bootstrap, selection_bias
+from frlcore.classwise import ClassErrors, Outcomes
 from frlcore.errors import UserError
+from frlcore.intervals import bootstrap, paired_bootstrap, selection_bias
 from frlcore.significance import holm, mcnemar
 
 KINDS = ("standard", "boundary", "robust")

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 import frlcore
 from frlcore.auditing import Audit
-from frlcore.classwise import Outcomes, interval, selection_bias
+from frlcore.classwise import Outcomes
 from frlcore.errors import UserError
+from frlcore.intervals import interval, selection_bias
 
 LEVELS = torch.tensor([0.05, 0.15, 0.45, 0.55, 0.65, 0.95])  # of six grey images
 LABELS = [0, 0, 0, 1, 1, 1]

@@ -14,7 +14,7 @@ import torch
 import frlcore
 from frlcore.auditing import order
 from frlcore.auditing.kept import Kept
-from frlcore.classwise import interval
+from frlcore.intervals import interval
 
 
 def walked(labels: np.ndarray, wrong: np.ndarray, size: int, precision: float | None) -> tuple[list[np.ndarray], Kept]:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from frlcore.auditing import Audit
 from frlcore.auditing.result import KINDS, STATISTICS
-from frlcore.classwise import selection_bias
+from frlcore.intervals import selection_bias
 from frlcore.saving import put
 
 

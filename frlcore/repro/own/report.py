@@ -18,11 +18,12 @@ from rich.table import Table
 from frlcore import page as pages
 from frlcore.auditing.report import SPREAD
 from frlcore.auditing.result import STATISTICS
-from frlcore.classwise import ClassErrors, Difference, Outcomes, bootstrap, paired_bootstrap
+from frlcore.classwise import ClassErrors, Outcomes
 from frlcore.data import Split
 from frlcore.device import arithmetic
 from frlcore.evaluate import outcomes
 from frlcore.fitting import Fitted
+from frlcore.intervals import Difference, bootstrap, paired_bootstrap
 from frlcore.repro.style import BLUE, GREY, RC, VERMILLION, panels
 from frlcore.settings import Attack, DataInfo
 from frlcore.training import generator_for

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from frlcore.classwise import Difference, bootstrap, interval
 from frlcore.errors import UserError
+from frlcore.intervals import Difference, bootstrap, interval
 from frlcore.repro.paper import claims, plan, remembered
 from frlcore.repro.paper.methods import names
 from frlcore.repro.paper.records import KINDS, Results, results

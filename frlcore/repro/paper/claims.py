@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from frlcore.classwise import Difference
 from frlcore.errors import UserError
+from frlcore.intervals import Difference
 from frlcore.repro.paper import plan, remembered, theirs
 from frlcore.repro.paper.methods import names
 from frlcore.repro.paper.records import KINDS, Results, results

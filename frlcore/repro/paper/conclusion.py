@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from frlcore.classwise import bootstrap
+from frlcore.intervals import bootstrap
 from frlcore.repro.paper import claims, plan, remembered
 from frlcore.repro.paper.claims import FAIR, Claim
 from frlcore.repro.paper.records import Results

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from IPython.display import HTML
 
-from frlcore.classwise import bootstrap, interval
+from frlcore.intervals import bootstrap, interval
 from frlcore.repro.paper import plan
 from frlcore.repro.paper.methods import parse
 from frlcore.repro.paper.records import Results, results

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from frlcore.classwise import bootstrap, interval
+from frlcore.intervals import bootstrap, interval
 from frlcore.repro.paper import plan
 from frlcore.repro.paper import printed as paper
 from frlcore.repro.paper.drawing import closed, label_points, short, told

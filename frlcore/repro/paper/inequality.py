@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from frlcore.auditing.result import STATISTICS
-from frlcore.classwise import bootstrap
+from frlcore.intervals import bootstrap
 from frlcore.repro.paper import plan
 from frlcore.repro.paper.records import Results
 

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from frlcore.classwise import ClassErrors, bootstrap, interval
+from frlcore.classwise import ClassErrors
 from frlcore.errors import UserError
+from frlcore.intervals import bootstrap, interval
 from frlcore.repro.paper import plan
 from frlcore.repro.paper import printed as paper
 from frlcore.repro.paper.editions import Edition

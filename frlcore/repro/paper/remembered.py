@@ -14,16 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
-from frlcore import classwise
-from frlcore.classwise import Difference, paired_bootstrap
+from frlcore import intervals
+from frlcore.intervals import Difference, paired_bootstrap
 from frlcore.repro.paper.records import DRAWS
 
 FOLDER = "FRL_BOOTSTRAPS"
-_CODE = Path(classwise.__file__)
+_CODE = Path(intervals.__file__)
 
 
 def paired(labels: np.ndarray, a: np.ndarray, b: np.ndarray, statistic: str, draws: int = DRAWS) -> Difference:
-    """`classwise.paired_bootstrap`, from its file where that is there; a damaged or unwritable file costs only time."""
+    """`intervals.paired_bootstrap`, from its file where that is there; a damaged or unwritable file costs only time."""
     folder = os.environ.get(FOLDER)
     if not folder:
         return paired_bootstrap(labels, a, b, statistic, draws=draws)

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from frlcore.certificates import abstentions, certified_errors, certified_radius
-from frlcore.classwise import bootstrap, interval, paired_bootstrap
+from frlcore.intervals import bootstrap, interval, paired_bootstrap
 from frlcore.repro.paper.drawing import closed
 from frlcore.repro.paper.methods import parse
 from frlcore.repro.paper.records import DRAWS, Results

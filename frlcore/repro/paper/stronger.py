@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from frlcore.classwise import bootstrap
+from frlcore.intervals import bootstrap
 from frlcore.repro.paper import plan, remembered
 from frlcore.repro.paper.records import Results
 from frlcore.repro.paper.tables import cell

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from frlcore.classwise import bootstrap, paired_bootstrap
+from frlcore.intervals import bootstrap, paired_bootstrap
 from frlcore.repro.paper import plan
 from frlcore.repro.paper.claims import FAIR, Claim
 from frlcore.repro.paper.drawing import closed, label_points, short, told

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from frlcore.classwise import Difference, bootstrap
+from frlcore.intervals import Difference, bootstrap
 from frlcore.repro.paper import plan, remembered, theirs
 from frlcore.repro.paper.records import KINDS, STATISTICS, Results, tidy
 from frlcore.repro.runs.pace import recorded

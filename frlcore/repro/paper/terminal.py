@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 
-from frlcore.classwise import bootstrap, interval
+from frlcore.intervals import bootstrap, interval
 from frlcore.repro.paper import claims, plan, tables
 from frlcore.repro.paper.methods import parse
 from frlcore.repro.paper.records import KINDS, STATISTICS, Record, Results

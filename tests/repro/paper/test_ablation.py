@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from frlcore.classwise import interval
 from frlcore.errors import UserError
+from frlcore.intervals import interval
 from frlcore.repro.paper import ablation, figures, plan, records, tables
 from frlcore.repro.paper.methods import names
 from frlcore.repro.runs.files import pack

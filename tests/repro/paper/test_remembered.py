@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frlcore.classwise import paired_bootstrap
+from frlcore.intervals import paired_bootstrap
 from frlcore.repro.paper import remembered
 
 LABELS = np.repeat([0, 1], 20)
@@ -34,8 +34,8 @@ def test_whatever_is_compared_otherwise_is_made_anew(
 ) -> None:
     remembered.paired(LABELS, A, B, "average", draws=200)
     if change == "code":
-        (tmp_path / "classwise.py").write_text("other")
-        monkeypatch.setattr(remembered, "_CODE", tmp_path / "classwise.py")
+        (tmp_path / "intervals.py").write_text("other")
+        monkeypatch.setattr(remembered, "_CODE", tmp_path / "intervals.py")
     labels, a = LABELS[::-1] if change == "labels" else LABELS, A.astype(float) if change == "type" else A
     a, b = ~a if change == "first" else a, ~B if change == "second" else B
     remembered.paired(labels, a, b, "worst" if change == "statistic" else "average", 100 if change == "draws" else 200)

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from scipy.stats import norm
 
-from frlcore.classwise import interval
+from frlcore.intervals import interval
 from frlcore.repro.paper import claims, plan, records
 from frlcore.repro.paper import smoothed as appendix
 from frlcore.repro.paper.methods import names

@@ -1,0 +1,226 @@
+"""Intervals against scipy, and what the resampling may and may not claim."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from frlcore.classwise import ClassErrors
+from frlcore.errors import UserError
+from frlcore.intervals import bootstrap, interval, paired_bootstrap, selection_bias
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 10), (10, 10), (1, 1), (3, 17), (75, 300), (750, 1000), (999, 1000)])
+@pytest.mark.parametrize("level", [0.8, 0.95, 0.999])
+def test_interval_is_scipys_exact_one(k: int, n: int, level: float) -> None:
+    expected = stats.binomtest(k, n).proportion_ci(level, method="exact")
+    assert interval(k, n, level) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+def test_interval_takes_arrays_and_real_counts() -> None:
+    low, high = interval([0, 2.5, 5], 5)
+    assert low.shape == high.shape == (3,)
+    assert low[0] == 0 and high[2] == 1
+    beta = stats.beta.ppf([0.025, 0.975], [2.5, 3.5], [3.5, 2.5])
+    assert (low[1], high[1]) == pytest.approx(tuple(beta))
+    assert (np.diff(low) > 0).all() and (np.diff(high) > 0).all()
+
+
+def test_interval_of_no_example_is_everything() -> None:
+    assert interval(0, 0) == (0, 1)
+
+
+def test_half_widths_that_the_text_quotes() -> None:
+    for k, n, expected in ((750, 1000, 2.7), (225, 300, 4.9)):
+        low, high = interval(k, n)
+        assert 50 * (high - low) == pytest.approx(expected, abs=0.2)
+
+
+@pytest.mark.parametrize(("k", "n", "level"), [(-1, 10, 0.95), (11, 10, 0.95), (5, 10, 1.0), (5, 10, 95)])
+def test_bad_intervals(k: int, n: int, level: float) -> None:
+    with pytest.raises(UserError, match="must"):
+        interval(k, n, level)
+
+
+def outcomes(rates: list[float], n: int, rng: np.random.Generator, seeds: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    labels = np.repeat(np.arange(len(rates)), n)
+    shape = (seeds, len(labels)) if seeds else len(labels)
+    return labels, rng.random(shape) < np.asarray(rates)[labels]
+
+
+def test_bootstrap_of_the_average_is_the_textbook_interval() -> None:
+    labels, wrong = outcomes([0.1, 0.3, 0.6], 400, np.random.default_rng(0))
+    p = np.array([wrong[labels == c].mean() for c in range(3)])
+    centre, error = p.mean(), np.sqrt((p * (1 - p) / 400).sum()) / 3
+    low, high = bootstrap(labels, wrong, "average", draws=20000)
+    assert (low, high) == pytest.approx((centre - 1.96 * error, centre + 1.96 * error), abs=0.15 * error)
+
+
+def test_bootstrap_is_the_plain_loop() -> None:
+    labels, wrong = outcomes([0.2, 0.5], 30, np.random.default_rng(1), seeds=3)
+    rng = np.random.default_rng(2)
+    sample = []
+    for _ in range(4000):
+        chosen = [rng.choice(np.flatnonzero(labels == c), 30) for c in range(2)]
+        sample.append(max(wrong[:, index].mean() for index in chosen))
+    assert bootstrap(labels, wrong, "worst", draws=4000) == pytest.approx(np.quantile(sample, [0.025, 0.975]), abs=0.02)
+
+
+def test_bootstrap_keeps_the_seeds_of_an_example_together() -> None:
+    labels, wrong = outcomes([0.5], 100, np.random.default_rng(3))
+    one = bootstrap(labels, wrong)
+    assert bootstrap(labels, np.stack([wrong] * 20)) == pytest.approx(one)  # equal seeds add no information
+
+
+def test_bootstrap_repeats_and_is_fast() -> None:
+    labels, wrong = outcomes([0.1 * c for c in range(10)], 180, np.random.default_rng(4))
+    start = time.perf_counter()
+    first = bootstrap(labels, wrong)
+    assert time.perf_counter() - start < 1
+    assert first == bootstrap(labels, wrong) != bootstrap(labels, wrong, seed=1)
+    assert first[0] < 0.9 < first[1]
+
+
+def test_an_interval_has_a_width_even_where_every_resample_is_the_same() -> None:
+    labels = np.repeat([0, 1], 8)
+    none, all_, one_class = np.zeros(16), np.ones(16), labels.astype(float)
+    edge = 1 - 0.025 ** (1 / 16)  # Clopper and Pearson: 0 of 16
+    assert bootstrap(labels, none, "average") == pytest.approx((0, edge))
+    assert bootstrap(labels, all_, "average") == pytest.approx((1 - edge, 1))
+    assert bootstrap(labels, none, "worst") == pytest.approx((0, 1 - 0.025 ** (1 / 8)))  # rests on one class
+    assert bootstrap(labels, one_class, "worst") == pytest.approx((0.025 ** (1 / 8), 1))
+    low, high = bootstrap(labels, one_class, "average")
+    exact = stats.binomtest(8, 16).proportion_ci(method="exact")
+    assert (low, high) == pytest.approx((exact.low, exact.high))
+    uneven = np.repeat([0, 1], [4, 12])  # of two classes as bad, the smaller one says less
+    assert bootstrap(uneven, np.zeros(16), "worst")[1] == pytest.approx(1 - 0.025 ** (1 / 4))
+
+
+def test_no_difference_in_a_few_examples_is_no_proof_of_none() -> None:
+    labels, wrong = np.repeat([0, 1], 8), np.tile([0.0, 1.0], 8)
+    found = paired_bootstrap(labels, wrong, wrong, "average")
+    edge = 1 - 0.025 ** (1 / 16)
+    assert found[:3] == pytest.approx((0, -edge, edge)) and found.p == 1
+    found = paired_bootstrap(labels, np.ones(16), np.zeros(16), "worst")
+    assert found[:3] == pytest.approx((1, 0.025 ** (1 / 8), 1)) and found.p < 0.01
+
+
+def test_coverage_of_the_bootstrap_and_its_upward_bias() -> None:
+    rng = np.random.default_rng(5)
+    clear, tied, average = [], [], []
+    for trial in range(300):
+        labels, wrong = outcomes([0.2, 0.3, 0.7], 200, rng)
+        low, high = bootstrap(labels, wrong, draws=500, seed=trial)
+        clear.append(low <= 0.7 <= high)
+        low, high = bootstrap(labels, wrong, "average", draws=500, seed=trial)
+        average.append(low <= 0.4 <= high)
+        labels, wrong = outcomes([0.5] * 10, 200, rng)
+        tied.append(bootstrap(labels, wrong, draws=500, seed=trial)[0] > 0.5)
+    assert np.mean(clear) > 0.9 and np.mean(average) > 0.9
+    assert np.mean(tied) > 0.5  # ten equal classes: the interval mostly lies above the truth, as the docstring warns
+
+
+def test_paired_bootstrap_sees_what_two_intervals_hide() -> None:
+    labels, a = outcomes([0.4, 0.6], 200, np.random.default_rng(6))
+    b = a.copy()
+    b[np.flatnonzero(a & (labels == 1))[:12]] = False  # b repairs 12 of the worst class's examples and breaks none
+    result = paired_bootstrap(labels, a, b)
+    assert result.difference == pytest.approx(12 / 200)
+    assert 0 < result.low < result.difference < result.high
+    assert result.p < 0.01
+    assert bootstrap(labels, b)[1] > bootstrap(labels, a)[0]  # taken singly, they overlap
+    back = paired_bootstrap(labels, b, a)
+    assert (back.difference, back.p) == (-result.difference, result.p)
+
+
+def test_paired_bootstrap_of_the_same_thing_shows_nothing() -> None:
+    labels, a = outcomes([0.4, 0.6], 50, np.random.default_rng(7), seeds=3)
+    tensors = torch.tensor(labels), torch.tensor(a), torch.tensor(a)
+    for found in (paired_bootstrap(labels, a, a, "average"), paired_bootstrap(*tensors)):
+        assert found.difference == 0 and found.p == 1 and found.low == -found.high < 0
+
+
+def test_p_values_of_the_paired_bootstrap_are_honest_without_a_difference() -> None:
+    rng = np.random.default_rng(8)
+    p = []
+    for trial in range(300):
+        labels, wrong = outcomes([0.2, 0.4], 150, rng, seeds=2)
+        p.append(paired_bootstrap(labels, wrong[0], wrong[1], "average", draws=300, seed=trial).p)
+    assert np.mean(np.array(p) < 0.05) < 0.1
+
+
+def test_bad_resampling() -> None:
+    labels, wrong = outcomes([0.4, 0.6], 5, np.random.default_rng(0))
+    with pytest.raises(UserError, match='unknown statistic "median"; choose one of: worst, average'):
+        bootstrap(labels, wrong, "median")
+    with pytest.raises(UserError, match="do not fit"):
+        bootstrap(labels[:9], wrong)
+    with pytest.raises(UserError, match="do not fit"):
+        paired_bootstrap(labels, wrong, wrong[:9])
+    with pytest.raises(UserError, match="level must be"):
+        bootstrap(labels, wrong, level=95)
+
+
+def test_the_gap_is_the_worst_class_minus_the_average() -> None:
+    labels = np.repeat([0, 1], 50)
+    wrong_a, wrong_b = np.zeros(100), np.zeros(100)
+    wrong_a[:20] = 1  # class errors 0.4 and 0: gap 0.2
+    wrong_b[45:55] = 1  # 0.1 and 0.1: gap 0
+    found = paired_bootstrap(labels, wrong_a, wrong_b, "gap")
+    assert found.difference == pytest.approx(0.2) and 0 < found.low < found.high
+
+
+def test_the_average_over_examples_weights_classes_by_their_size() -> None:
+    labels = np.repeat([0, 1], [900, 100])
+    wrong = np.zeros(1000)
+    wrong[:90], wrong[900:950] = 1, 1  # class errors 0.1 and 0.5: 0.3 over classes, 0.14 over examples
+    low, high = bootstrap(labels, wrong, "average_examples", draws=20000)
+    error = np.sqrt(900 * 0.1 * 0.9 + 100 * 0.5 * 0.5) / 1000  # stratified: the sizes of the classes stand still
+    assert (low, high) == pytest.approx((0.14 - 1.96 * error, 0.14 + 1.96 * error), abs=0.1 * error)
+    low, high = bootstrap(labels, wrong, "average")
+    assert low < 0.3 < high and low > 0.2
+    found = paired_bootstrap(labels, wrong, np.zeros(1000), "average_examples")
+    assert found.difference == pytest.approx(0.14) and found.low > 0
+
+
+def test_both_averages_agree_when_classes_are_of_one_size() -> None:
+    labels, wrong = outcomes([0.2, 0.5, 0.7], 60, np.random.default_rng(9), seeds=2)
+    assert bootstrap(labels, wrong, "average_examples") == pytest.approx(bootstrap(labels, wrong, "average"))
+
+
+def test_the_average_over_examples_takes_labels_as_they_come() -> None:
+    labels, wrong = np.array([7, 2, 7, 7]), np.array([1, 0, 1, 1])  # classes 2 and 7, out of order
+    exact = stats.binomtest(3, 4).proportion_ci(method="exact")
+    assert bootstrap(labels, wrong, "average_examples") == pytest.approx((exact.low, exact.high))
+
+
+@pytest.mark.parametrize("statistic", ["range", "std", "gini"])
+def test_intervals_of_spreads_hold_the_truth_and_never_have_no_width(statistic: str) -> None:
+    truth, zero = np.array([0.1, 0.3, 0.7]), np.zeros(3)
+    exact = ClassErrors(np.ones(3, int), zero, zero, zero, truth).summary("robust", statistic)
+    hits = 0
+    for trial in range(60):
+        labels, wrong = outcomes(list(truth), 100, np.random.default_rng(trial))
+        low, high = bootstrap(labels, wrong, statistic, draws=300, seed=trial)
+        hits += low <= exact <= high
+    assert hits >= 52
+    labels = np.repeat(np.arange(4), 20)
+    for wrong in (np.zeros(80), np.ones(80), labels == 2):  # no resample differs from these
+        low, high = bootstrap(labels, wrong, statistic)
+        means = np.array([wrong[labels == c].mean() for c in range(4)])
+        value = ClassErrors(np.full(4, 20), *[means] * 4).summary("robust", statistic)
+        assert low <= value <= high and low < high
+    assert bootstrap(labels, np.zeros(80), "range")[1] < 0.25  # 20 images without an error leave little room
+
+
+def test_selection_bias_is_what_resampling_adds_to_the_worst_class() -> None:
+    labels = np.repeat(np.arange(10), 50)
+    equal = np.tile(np.arange(50) < 20, 10)  # ten classes that all err in 0.4: pure luck which looks worst
+    spread = np.sqrt(0.4 * 0.6 / 50)
+    assert selection_bias(labels, equal, draws=4000) == pytest.approx(1.539 * spread, rel=0.05)  # E max of 10 normals
+    apart = (labels == 3) & (np.tile(np.arange(50), 10) < 25)
+    assert selection_bias(labels, apart) < 0.005
