@@ -73,8 +73,8 @@ class Edition:
 
 
 def _smoke(edition: Edition) -> Edition:
-    """The same with two epochs and two steps: does it all work?"""
-    tiny: dict[str, Any] = {"epochs": 2, "milestones": (), "steps": 2, "validation_steps": 2}
+    """The same with two epochs, two steps and large batches: does it all work?"""
+    tiny: dict[str, Any] = {"epochs": 2, "milestones": (), "batch_size": 128, "steps": 2, "validation_steps": 2}
     return replace(
         edition,
         name=edition.name.replace("digits", "smoke"),
