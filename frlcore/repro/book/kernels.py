@@ -49,8 +49,12 @@ class OwnKernel(AsyncKernelManager):
 def nursery(root: Path) -> Iterator[type[OwnKernel]]:
     """A kind of kernel that is there at once, while this is open; where that cannot be, the kind that is not.
 
-    It has the environment that is set now, and `root` among the places to import from.
+    It has the environment that is set now, and `root` among the places to import from. Only on Linux: elsewhere what
+    is imported does not survive a fork.
     """
+    if sys.platform != "linux":
+        yield OwnKernel
+        return
     try:
         folder = TemporaryDirectory(prefix="frl-", dir="/tmp")  # a socket's path must be short
     except OSError:

@@ -80,7 +80,7 @@ def test_a_forked_kernel_ends_with_the_one_who_asked_for_it(in_front: Path) -> N
     assert not server.is_running() and not Path(place).exists()
 
 
-@pytest.mark.parametrize("missing", ["a Python that imports", "a folder for the socket"])
+@pytest.mark.parametrize("missing", ["a Python that imports", "a folder for the socket", "Linux"])
 def test_without_a_nursery_each_kernel_imports_for_itself(
     in_front: Path, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
@@ -89,6 +89,8 @@ def test_without_a_nursery_each_kernel_imports_for_itself(
 
     if missing == "a Python that imports":
         monkeypatch.setattr(sys, "executable", "/bin/false")
+    elif missing == "Linux":
+        monkeypatch.setattr(sys, "platform", "darwin")
     else:
         monkeypatch.setattr(kernels, "TemporaryDirectory", refuse)
     with kernels.nursery(in_front) as kernel:
