@@ -52,7 +52,8 @@ def classwise(found: Results, methods: tuple[str, ...] = ("natural", "pgd", "tra
             said = [f"{kind} error of “{name}”" for name in found.classes]
             tips(drawn.lines[0], (told(found, method, said[c], values[c], low[c], high[c]) for c in order))
             ax.axvline(100 * values.mean(), color=color, ls=":", lw=1, zorder=0)
-            ax.text(np.clip(100 * values[order[-1]], 22, 80), y[-1] + 0.5, kind, color=color, ha=ha, fontsize="small")
+            place, apart = (np.clip(100 * values[order[-1]], 22, 80), y[-1] + 0.5), {"right": -3, "left": 3}[ha]
+            ax.annotate(kind, place, (apart, 0), textcoords="offset points", color=color, ha=ha, fontsize="small")
         ax.set(title=plan.label(method), xlim=(-3, 103), ylim=(-0.6, len(y) + 0.2), xlabel="error, %", yticks=y)
         ax.set_yticklabels(names)
     return closed(fig)
