@@ -46,7 +46,7 @@ def ranks(found: Results | None = None) -> pd.DataFrame:
     """
     errors = {("the paper", "Table 4"): paper_errors()}
     errors |= {("GF-Score", str(name)): -row for name, row in scores().iterrows()}
-    if found is not None and set(found.classes) == set(paper_errors().index) and "pgd" in found.present:
+    if found is not None and "pgd" in found.present and set(found.classes) == set(paper_errors().index):
         errors["ours", found.edition.title] = pd.Series(found.errors("pgd").robust, index=list(found.classes))
     order = paper_errors().sort_values(ascending=False).index
     frame = pd.DataFrame(errors).T.rank(axis=1, ascending=False)[order]
