@@ -13,8 +13,6 @@ from frlcore.classwise import ClassErrors
 from frlcore.errors import UserError
 from frlcore.repro import places
 from frlcore.repro.paper import outside
-from frlcore.repro.paper.editions import edition
-from frlcore.repro.paper.records import Results
 
 # the repository's own README at that commit, column NRGC, in the order of the file
 NRGC = [0.105, 0.135, 0.142, 0.218, 0.327, 0.192, 0.138, 0.177, 0.191, 0.178, 0.135, 0.193, 0.309, 0.225, 0.250, 0.258,
@@ -84,11 +82,6 @@ def test_our_own_order_stands_beside_it_where_the_classes_are_cifar10s() -> None
     assert len(outside.figure(found).axes[0].lines) == 19
     found.classes = tuple("0123456789")
     assert "ours" not in outside.ranks(found).index
-
-
-def test_without_a_run_of_ours_theirs_stand_alone() -> None:
-    nothing = Results("figure1", "digits", edition("digits"), {})
-    assert "ours" not in outside.ranks(nothing).index
 
 
 def test_without_the_file_one_line_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
