@@ -155,13 +155,10 @@ document.addEventListener("DOMContentLoaded", () => {
       const frame = add(parent, "div", { class: "frl-scroll", tabindex: 0, role: "region", "aria-label": "the numbers" });
       const all = add(frame, "table", { class: "frl-table" }), top = add(add(all, "thead"), "tr"), body = add(all, "tbody");
       for (const [key, text] of head) {
-        const cell = add(top, "th", key ? { "aria-sort": sorted === key ? "ascending" : "none" } : { text: broken(text) });
+        const cell = add(top, "th", key ? { "aria-sort": sorted === key ? "ascending" : "none" } : { text });
         if (key) add(cell, "button", { text, "data-by": key }).addEventListener("click", () => { sorted = pressed = key; draw(); });
       }
-      for (const row of rows) { const line = add(body, "tr"); for (const text of row) add(line, "td", { text: broken(text) }); }
-    }
-    function broken(name) { // over lines, where a phone has little room
-      return String(name).replaceAll("+", "+\u200b");
+      for (const row of rows) { const line = add(body, "tr"); for (const text of row) add(line, "td", { text }); }
     }
     function entry(key, color, name) {
       const span = add(key, "span");

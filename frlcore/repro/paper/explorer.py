@@ -19,6 +19,7 @@ from frlcore.repro.paper import plan
 from frlcore.repro.paper.methods import parse
 from frlcore.repro.paper.records import Results, results
 from frlcore.repro.runs.store import Store
+from frlcore.repro.show import breakable
 from frlcore.significance import holm, mcnemar
 
 KINDS = ("standard", "boundary", "robust")
@@ -94,8 +95,9 @@ def _row(found: Results, method: str, seed: int) -> dict[str, Any]:
     one, ed = parse(method)[0], found.edition
     keys = [record.run.key[:12] for record in found.records[method][seed]]
     row = {
-        "edition": ed.title, "data": ed.dataset, "model": ed.model, "method": method, "label": plan.label(method),
-        "family": one.family, "tau": one.settings.get("tau"), "seed": seed, "run": keys[0], "count": len(keys),
+        "edition": ed.title, "data": ed.dataset, "model": ed.model, "method": method,
+        "label": breakable(plan.label(method)), "family": one.family,
+        "tau": one.settings.get("tau"), "seed": seed, "run": keys[0], "count": len(keys),
     }  # fmt: skip
     for kind in KINDS:
         wrong = found.wrong(method, kind)[seed]

@@ -44,7 +44,9 @@ def classwise(found: Results, methods: tuple[str, ...] = ("natural", "pgd", "tra
     for ax, method in zip(axes[0], methods, strict=True):
         errors = found.errors(method)
         ax.hlines(y, 100 * errors.standard[order], 100 * errors.robust[order], color=BAR, lw=5, zorder=1)
-        for kind, color, marker, ha in (("standard", BLUE, "o", "right"), ("robust", VERMILLION, "D", "left")):
+        for kind, color, marker, ha, apart in (
+            ("standard", BLUE, "o", "right", -3), ("robust", VERMILLION, "D", "left", 3),
+        ):  # fmt: skip
             values = getattr(errors, kind)
             low, high = interval(values * errors.n, errors.n)
             spread = 100 * np.abs(np.stack([low, high]) - values)[:, order]
@@ -52,7 +54,7 @@ def classwise(found: Results, methods: tuple[str, ...] = ("natural", "pgd", "tra
             said = [f"{kind} error of “{name}”" for name in found.classes]
             tips(drawn.lines[0], (told(found, method, said[c], values[c], low[c], high[c]) for c in order))
             ax.axvline(100 * values.mean(), color=color, ls=":", lw=1, zorder=0)
-            place, apart = (np.clip(100 * values[order[-1]], 22, 80), y[-1] + 0.5), {"right": -3, "left": 3}[ha]
+            place = np.clip(100 * values[order[-1]], 22, 80), y[-1] + 0.5
             ax.annotate(kind, place, (apart, 0), textcoords="offset points", color=color, ha=ha, fontsize="small")
         ax.set(title=plan.label(method), xlim=(-3, 103), ylim=(-0.6, len(y) + 0.2), xlabel="error, %", yticks=y)
         ax.set_yticklabels(names)

@@ -21,6 +21,7 @@ from frlcore.repro.paper.methods import averaged, parse
 from frlcore.repro.paper.records import DRAWS, Results
 from frlcore.repro.paper.statements import Statement
 from frlcore.repro.paper.tables import cell
+from frlcore.repro.show import breakable
 from frlcore.repro.style import BLUE, VERMILLION, tips
 from frlcore.significance import holm
 
@@ -87,7 +88,7 @@ def shown(tested: pd.DataFrame, reference: str) -> pd.DataFrame:
         text = f"{row['difference']:+.1f}"
         text = f"**{text}**" if row["p_holm"] < ALPHA else text
         head = f"{row['statistic'].capitalize()} {row['error']}"
-        line = cells.setdefault(plan.label(row["method"]).replace("+", "+\u200b"), {})
+        line = cells.setdefault(breakable(plan.label(row["method"])), {})
         line[head] = cell(text, row["low"], row["high"], form="+.1f")
     return pd.DataFrame(cells).T.rename_axis(f"minus {plan.label(reference)}")
 

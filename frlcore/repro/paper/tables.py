@@ -14,6 +14,7 @@ from frlcore.repro.paper import plan, remembered, theirs
 from frlcore.repro.paper.records import KINDS, STATISTICS, Results, tidy
 from frlcore.repro.runs.pace import recorded
 from frlcore.repro.runs.store import default_store
+from frlcore.repro.show import breakable
 from frlcore.settings import info
 from frlcore.significance import holm, mcnemar
 
@@ -98,7 +99,7 @@ def fairness(found: Results, statistic: str = "worst") -> pd.DataFrame:
     frame, rows = tidy(found), dict[str, dict[str, str]]()
     best = {kind: lowest(found, statistic, kind) for kind in KINDS}
     for method in found.records:
-        cells = rows.setdefault(_breakable(plan.label(method)), {})
+        cells = rows.setdefault(breakable(plan.label(method)), {})
         for kind in KINDS:
             if method in found.missing:
                 cells[kind.capitalize()] = PENDING
@@ -134,7 +135,7 @@ def averages(found: Results) -> pd.DataFrame:
     """Average errors with every class counting the same, as in every other table, and with every image doing so."""
     frame: dict[str, dict[str, str]] = {}
     for method in found.records:
-        cells = frame.setdefault(_breakable(plan.label(method)), {})
+        cells = frame.setdefault(breakable(plan.label(method)), {})
         for kind in KINDS:
             for statistic, over in (("average", "classes"), ("average_examples", "images")):
                 head = f"{kind.capitalize()}, over {over}"
@@ -201,7 +202,7 @@ def differences(found: Results, reference: str) -> tuple[dict[str, pd.DataFrame]
         clear = row["p_holm"] < 0.05
         text = f"**{row['difference']:+.1f}**" if clear else f"{row['difference']:+.1f}"
         opposite = clear and not math.isnan(row["paper"]) and row["difference"] * row["paper"] < 0
-        cells = shown[row["statistic"]].setdefault(_breakable(row["method"]), {})
+        cells = shown[row["statistic"]].setdefault(breakable(row["method"]), {})
         cells[row["error"].capitalize()] = cell(
             text + " †" * opposite, row["low"], row["high"], row["paper"], form="+.1f"
         )
@@ -256,11 +257,6 @@ def _markdown(text: str) -> Any:
 
 def _rows(frame: pd.DataFrame, method: str, statistic: str, kind: str) -> pd.DataFrame:
     return frame[(frame.method == method) & (frame.statistic == statistic) & (frame.error == kind)]
-
-
-def _breakable(label: str) -> str:
-    """The label with an invisible place to break the line, so that a table fits its page."""
-    return label.replace("+", "+\u200b")
 
 
 def _change(change: Difference, printed: float) -> str:

@@ -12,6 +12,7 @@ from frlcore.repro.paper.claims import Claim, Number
 from frlcore.repro.paper.records import Results, results
 from frlcore.repro.paper.statements import STATEMENTS, Statement
 from frlcore.repro.runs.store import Store
+from frlcore.repro.show import breakable
 from frlcore.significance import holm
 
 Judged = dict[str, tuple[pd.DataFrame, pd.DataFrame]]  # what `judge` says, by the edition's name
@@ -54,7 +55,7 @@ def _compared(test: Claim | Number) -> str:
         **{name: f"{kind}, {name} class" for name in claims.ALONE},
         **{name: f"{kind}, {words}" for name, words in HARD.items()},
     }[test.statistic]  # fmt: skip
-    methods = [plan.label(m).replace("+", "+\u200b") for m in (test.first, test.second) if m]
+    methods = [breakable(plan.label(m)) for m in (test.first, test.second) if m]
     return f"{statistic}: {' − '.join(methods)}"
 
 
