@@ -113,11 +113,6 @@ def plain(text: str) -> str:
     return html.unescape(re.sub(r"<[^>]+>", " ", text).replace("**", "").replace("\u200b", "")).strip()
 
 
-def breakable(label: str) -> str:
-    """The label with an invisible place to break the line, so that a table fits its page."""
-    return label.replace("+", "+\u200b")
-
-
 def source(
     frame: pd.DataFrame, filename: str, *, runs: pd.DataFrame | None = None, shown: pd.DataFrame | None = None
 ) -> HTML:

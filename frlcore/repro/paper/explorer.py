@@ -16,10 +16,9 @@ from IPython.display import HTML
 
 from frlcore.intervals import bootstrap, interval
 from frlcore.repro.paper import plan
-from frlcore.repro.paper.methods import parse
+from frlcore.repro.paper.methods import breakable, parse
 from frlcore.repro.paper.records import Results, results
 from frlcore.repro.runs.store import Store
-from frlcore.repro.show import breakable
 from frlcore.significance import holm, mcnemar
 
 KINDS = ("standard", "boundary", "robust")

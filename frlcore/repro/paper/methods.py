@@ -142,3 +142,8 @@ def label(text: str) -> str:
     method, target, check = parse(text)
     of_class = f" for {target}" if target else ""
     return method.label + of_class + (f", {CHECKS[check]}" if check else "")
+
+
+def breakable(label: str) -> str:
+    """The label with an invisible place to break the line, so that a table fits its page."""
+    return label.replace("+", "+\u200b")

@@ -17,11 +17,10 @@ from frlcore.intervals import bootstrap, paired_bootstrap
 from frlcore.repro.paper import plan
 from frlcore.repro.paper.claims import FAIR, Claim
 from frlcore.repro.paper.drawing import closed, label_points, short, told
-from frlcore.repro.paper.methods import averaged, parse
+from frlcore.repro.paper.methods import averaged, breakable, parse
 from frlcore.repro.paper.records import DRAWS, Results
 from frlcore.repro.paper.statements import Statement
 from frlcore.repro.paper.tables import cell
-from frlcore.repro.show import breakable
 from frlcore.repro.style import BLUE, VERMILLION, tips
 from frlcore.significance import holm
 

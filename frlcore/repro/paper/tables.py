@@ -11,10 +11,10 @@ import pandas as pd
 
 from frlcore.intervals import Difference, bootstrap
 from frlcore.repro.paper import plan, remembered, theirs
+from frlcore.repro.paper.methods import breakable
 from frlcore.repro.paper.records import KINDS, STATISTICS, Results, tidy
 from frlcore.repro.runs.pace import recorded
 from frlcore.repro.runs.store import default_store
-from frlcore.repro.show import breakable
 from frlcore.settings import info
 from frlcore.significance import holm, mcnemar
 

@@ -9,10 +9,10 @@ import pandas as pd
 
 from frlcore.repro.paper import ablation, claims, plan
 from frlcore.repro.paper.claims import Claim, Number
+from frlcore.repro.paper.methods import breakable
 from frlcore.repro.paper.records import Results, results
 from frlcore.repro.paper.statements import STATEMENTS, Statement
 from frlcore.repro.runs.store import Store
-from frlcore.repro.show import breakable
 from frlcore.significance import holm
 
 Judged = dict[str, tuple[pd.DataFrame, pd.DataFrame]]  # what `judge` says, by the edition's name
