@@ -13,14 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import accessibility
 import pytest
 from visit import Visit
 
 from frlcore.repro.book.pdf import BROWSERS
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="browser tests need the package playwright")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="and the package axe-playwright-python")
-LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]  # of the accessibility guidelines, that axe has rules for
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 LOOK = """() => ({
   links: [...document.querySelectorAll("a[href]")].map(a => a.href),
@@ -96,21 +95,12 @@ def _visit(browser: Any, path: Path) -> Visit:
     page.goto(path.as_uri(), wait_until="load")
     page.evaluate("() => window.MathJax?.startup?.promise")  # formulas are there, or the promise fails
     visit.seen = page.evaluate(LOOK)
-    for theme, rules in (("light", LEVELS), ("dark", ["color-contrast"])):
+    visit.findings = accessibility.findings(page)
+    for theme in ("light", "dark"):
         page.evaluate("theme => { document.documentElement.dataset.theme = theme }", theme)
-        visit.findings += [f"{theme}: {finding}" for finding in _findings(page, rules)]
+        visit.findings += [f"{theme}: {finding}" for finding in accessibility.contrast(page)]
     page.set_viewport_size(NARROW)
     visit.cards = page.evaluate(CARDS)
     visit.sideways = page.evaluate("() => document.documentElement.scrollWidth - window.innerWidth")
     context.close()
     return visit
-
-
-def _findings(page: Any, rules: list[str]) -> list[str]:
-    options = {"resultTypes": ["violations"], "runOnly": rules, "preload": False}  # nothing more is fetched
-    return [
-        f"{rule['id']} ({rule['impact']}): {node['target']} {node['html'][:160]}"
-        for rule in axe.Axe().run(page, options=options).response["violations"]
-        if rule["impact"] in ("serious", "critical")
-        for node in rule["nodes"]
-    ]

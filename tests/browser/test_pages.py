@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import accessibility
 from visit import Visit
 
 MEGABYTE = 1_000_000
@@ -65,6 +67,19 @@ def test_an_id_stands_once_on_a_page(visits: list[Visit]) -> None:
 
 def test_axe_has_no_serious_finding_in_light_and_dark(visits: list[Visit]) -> None:
     assert listed(visits, lambda visit: visit.findings) == []
+
+
+def test_axe_would_have_found_faint_text_and_an_unnamed_picture(book: Path, browser: Any) -> None:
+    page = browser.new_page()
+    page.goto((book / "glossary.html").as_uri())
+    for theme in ("light", "dark"):
+        page.evaluate("theme => { document.documentElement.dataset.theme = theme }", theme)
+        assert accessibility.contrast(page) == []
+    page.add_style_tag(content="main dd:last-of-type { color: #888; background: #999 }")
+    page.evaluate("document.querySelector('main').append(new Image())")
+    assert "color-contrast" in accessibility.contrast(page)[0]
+    assert "image-alt" in accessibility.findings(page)[0]
+    page.close()
 
 
 def test_nothing_moves_sideways_on_a_phone(visits: list[Visit]) -> None:
