@@ -15,8 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from frlcore.intervals import bootstrap, interval
-from frlcore.repro.paper import plan
-from frlcore.repro.paper import printed as paper
+from frlcore.repro.paper import plan, printed
 from frlcore.repro.paper.drawing import closed, label_points, short, told
 from frlcore.repro.paper.records import Results
 from frlcore.repro.style import BAR, BLUE, FAINT, GREY, ORANGE, PANEL, RC, SHADE, SKY, VERMILLION, panels, tips
@@ -85,7 +84,6 @@ def worst_classes(found: Results) -> Figure:
     kinds = {"standard": BLUE, "boundary": ORANGE, "robust": VERMILLION}
     fig, axes = plt.subplots(1, 3, figsize=(3 * PANEL, 0.36 * len(methods) + 1.1))
     panels(fig, 3)
-    printed = paper.table(found.edition.fairness_table or 2)
     for ax, (kind, color) in zip(axes, kinds.items(), strict=True):
         for y, method in enumerate(methods):
             worst, value = found.errors(method).worst(kind)
@@ -94,9 +92,10 @@ def worst_classes(found: Results) -> Figure:
             (mark,) = ax.plot(100 * value, y, "o", color=color)
             tips(mark, [told(found, method, f"{kind} error of “{found.classes[worst]}”", value, low, high)])
             column = {"standard": "Worst Std.", "boundary": "Worst Bndy.", "robust": "Worst Rob."}[kind]
-            theirs = printed.value[(printed.method == plan.label(method)) & (printed.column == column)]
-            (mark,) = ax.plot(theirs, [y] * len(theirs), "o", mfc="none", mec=GREY, ms=6)
-            tips(mark, (f"{plan.label(method)}, the paper's number: {number}%" for number in theirs))
+            theirs = printed.row(found.edition.fairness_table or 2, plan.label(method))
+            if column in theirs:
+                (mark,) = ax.plot(theirs[column], y, "o", mfc="none", mec=GREY, ms=6)
+                tips(mark, [f"{plan.label(method)}, the paper's number: {theirs[column]}%"])
         if "pgd" in methods:
             ax.axvline(100 * found.errors("pgd").worst(kind)[1], color=color, ls=":", lw=1, zorder=0)
         ax.set(title=f"worst {kind} error", xlabel="%", yticks=range(len(methods)))

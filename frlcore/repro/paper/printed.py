@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from functools import lru_cache
 
 import pandas as pd
@@ -22,6 +23,22 @@ def table(n: int) -> pd.DataFrame:
     Raises UserError when there is no such table or its file is missing.
     """
     return _tidy(_text(f"table{_number(n)}.csv")).copy()
+
+
+def row(n: int, method: str, block: str = "") -> Mapping[str, float]:
+    """What Table `n` prints for a method in a block, by column in the table's order; empty where it prints nothing.
+
+    Raises UserError as `table` does.
+    """
+    return _rows(_text(f"table{_number(n)}.csv")).get((block, method), {})
+
+
+@lru_cache
+def _rows(text: str) -> dict[tuple[str, str], dict[str, float]]:
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for block, method, column, value in _tidy(text).itertuples(index=False):
+        found.setdefault((block, method), {})[column] = value
+    return found
 
 
 @lru_cache

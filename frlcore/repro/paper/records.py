@@ -18,8 +18,7 @@ import pandas as pd
 from frlcore.classwise import ClassErrors
 from frlcore.errors import UserError
 from frlcore.intervals import bootstrap, interval
-from frlcore.repro.paper import plan
-from frlcore.repro.paper import printed as paper
+from frlcore.repro.paper import plan, printed
 from frlcore.repro.paper.editions import Edition
 from frlcore.repro.paper.methods import AVERAGE, averaged
 from frlcore.repro.runs.store import Store, default_store
@@ -250,17 +249,12 @@ def tidy(found: Results) -> pd.DataFrame:
 
 def _paper(found: Results, row: dict[str, Any]) -> float:
     """The number the paper prints for this row, or NaN."""
-    if row["statistic"] in STATISTICS:
-        if not found.edition.fairness_table:
-            return float("nan")
-        printed = paper.table(found.edition.fairness_table)
-        chosen = printed.column == PAPER_COLUMN[row["statistic"], row["error"]]
-    elif row["statistic"] == "class" and found.edition.classwise_table and row["error"] != "boundary":
-        printed = paper.table(found.edition.classwise_table)
+    nothing = float("nan")
+    if row["statistic"] in STATISTICS and found.edition.fairness_table:
+        column = PAPER_COLUMN[row["statistic"], row["error"]]
+        return printed.row(found.edition.fairness_table, row["label"]).get(column, nothing)
+    if row["statistic"] == "class" and found.edition.classwise_table and row["error"] != "boundary":
         block = "Std. Error" if row["error"] == "standard" else "Rob. Error"
-        column = printed.column.unique()[found.classes.index(row["class"])]  # both in the data's order
-        chosen = (printed.column == column) & (printed.block == block)
-    else:
-        return float("nan")
-    value = printed.value[chosen & (printed.method == row["label"])]
-    return float(value.iloc[0]) if len(value) else float("nan")
+        values = list(printed.row(found.edition.classwise_table, row["label"], block).values())  # in the data's order
+        return values[found.classes.index(row["class"])] if values else nothing
+    return nothing

@@ -37,17 +37,15 @@ def _summary(edition: Edition, method: str, statistic: str, error: str) -> float
         return _summary(edition, method, "worst", error) - _summary(edition, method, "average", error)
     if not edition.fairness_table or (statistic, error) not in PAPER_COLUMN:
         return NONE
-    table = printed.table(edition.fairness_table)
-    value = table.value[(table.method == plan.label(method)) & (table.column == PAPER_COLUMN[statistic, error])]
-    return float(value.iloc[0]) if len(value) else NONE
+    row = printed.row(edition.fairness_table, plan.label(method))
+    return row.get(PAPER_COLUMN[statistic, error], NONE)
 
 
 def _of_classes(edition: Edition, method: str, statistic: str, error: str) -> float:
     if edition.fairness_table not in CLASSWISE or error not in BLOCK:
         return NONE
     data, number = CLASSWISE[edition.fairness_table]
-    table = printed.table(number)
-    values = table.value[(table.method == plan.label(method)) & (table.block == BLOCK[error])].tolist()
+    values = list(printed.row(number, plan.label(method), BLOCK[error]).values())
     if not values or statistic not in ("worst", "average", "gap", "spread", "hard"):
         return NONE
     average = sum(values) / len(values)

@@ -182,6 +182,13 @@ def test_table_6_keeps_its_printed_heading_in_the_file() -> None:
     assert any('headed "Std. Error"' in note for note in printed.notes(6))
 
 
+@pytest.mark.parametrize("n", printed.TABLES)
+def test_a_row_is_the_tables_own(n: int) -> None:
+    for (block, method), rows in printed.table(n).groupby(["block", "method"]):
+        assert printed.row(n, method, block) == dict(zip(rows.column, rows.value, strict=True))
+    assert printed.row(n, "Nobody's Training") == {}
+
+
 def test_every_table_has_notes_and_no_other_number_a_table(tmp_path, monkeypatch) -> None:
     assert all(printed.notes(n) for n in printed.TABLES)
     for call in (printed.table, printed.notes):

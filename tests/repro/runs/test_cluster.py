@@ -58,12 +58,12 @@ def test_a_lost_node_costs_at_most_an_epoch_and_no_bit(store: Store, tiny_run: M
     soon = {"health_check_period_ms": 500, "health_check_failure_threshold": 4}
     head = {"num_cpus": 0, "include_dashboard": False, "no_monitor": True, "_system_config": soon}
     nodes = Cluster(initialize_head=True, head_node_args={**size, **head})
-    run, steps = tiny_run(training={"epochs": 20}), list[int]()
+    run, steps = tiny_run(training={"epochs": 12}), list[int]()
 
     def see(message: Message) -> None:
         if isinstance(message, Progress) and not message.done:
             steps.append(message.step)
-            if message.step == 5:
+            if message.step == 4:
                 (raylet,) = working.all_processes["raylet"]
                 for process in psutil.Process(raylet.process.pid).children(recursive=True):
                     process.kill()
@@ -76,7 +76,7 @@ def test_a_lost_node_costs_at_most_an_epoch_and_no_bit(store: Store, tiny_run: M
     finally:
         nodes.shutdown()
     resumed = store.provenance(run.key)["resumed_at_epoch"]
-    assert 5 <= resumed < 20 and steps[-1] == 20
+    assert 4 <= resumed < 12 and steps[-1] == 12
     assert len(steps) - len(set(steps)) <= 1
     plain = Store(tmp_path / "plain", None)
     assert run_local([run], plain, device="cpu") == 0
