@@ -5,7 +5,6 @@ PYTHON ?= python3
 UV ?= uv
 VENV := .venv
 PIP = $(VENV)/bin/python -m pip
-COMPILE := $(if $(PYTHONDONTWRITEBYTECODE),,no-)
 ONE_THREAD := OMP_NUM_THREADS=1
 
 # A stamp's name holds the digest of what it stands for, so that no clock and no file's time matters.
@@ -46,8 +45,8 @@ setup: $(READY)
 # The lock is complete, so nothing is resolved here (--no-deps): what appears on the registry later changes nothing.
 # In hash mode pip would otherwise ask for a pin of every requirement with extras (pip's issues 9644 and 12345).
 # With uv at hand the same packages come in a fifth of the time; `make setup UV=` does without it.
-# To compile all 19,000 modules takes longer than to unpack them, so each is compiled when it is first imported; only where
-# Python may not write then, as in many containers, all are compiled here, or every process would compile its own.
+# To compile all modules takes longer than to unpack them, so each is compiled when it is first imported; only where Python
+# may not write then, as in many containers, they are compiled here, or every process would compile its own.
 # Stamps are written last, so an interrupted installation starts again; so does one whose Python has gone since.
 $(LOCKED): $(if $(realpath $(VENV)/bin/python),,anew)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
@@ -55,10 +54,11 @@ $(LOCKED): $(if $(realpath $(VENV)/bin/python),,anew)
 	@echo "Setting up $(VENV): about 6 GB on disk and a few minutes, once. The packages are those of requirements.lock."
 	@$(PYTHON) -m venv --clear $(VENV)
 	@if command -v "$(UV)" >/dev/null; then \
-	  $(UV) pip sync --require-hashes --$(COMPILE)compile-bytecode --python $(VENV)/bin/python requirements.lock; \
+	  $(UV) pip sync --require-hashes --no-compile-bytecode --python $(VENV)/bin/python requirements.lock; \
 	else \
-	  $(PIP) install --disable-pip-version-check --$(COMPILE)compile --no-deps --require-hashes -r requirements.lock; \
+	  $(PIP) install --disable-pip-version-check --no-compile --no-deps --require-hashes -r requirements.lock; \
 	fi
+	@$(if $(PYTHONDONTWRITEBYTECODE),$(VENV)/bin/python -m compileall -q -j 0 -x /tests/ $(VENV)/lib >/dev/null || true)
 	@touch $@
 
 $(READY): $(LOCKED)
