@@ -54,7 +54,7 @@ $(LOCKED): $(if $(realpath $(VENV)/bin/python),,anew)
 	@echo "Setting up $(VENV): about 6 GB on disk and a few minutes, once. The packages are those of requirements.lock."
 	@$(PYTHON) -m venv --clear $(VENV)
 	@if command -v "$(UV)" >/dev/null; then \
-	  $(UV) pip sync --require-hashes --no-compile-bytecode --python $(VENV)/bin/python requirements.lock; \
+	  $(UV) pip sync --require-hashes --python $(VENV)/bin/python requirements.lock; \
 	else \
 	  $(PIP) install --disable-pip-version-check --no-compile --no-deps --require-hashes -r requirements.lock; \
 	fi
