@@ -73,8 +73,8 @@ def natural_errors(found: Results | None = None) -> pd.DataFrame:
     Columns: "the paper" (Table 4), THEIRS with "low" and "high" of its exact interval, and "ours"
     where there are records of CIFAR-10.
     """
-    rows = printed.table(4).query("block == 'Std. Error' and method == 'Natural Training'")
-    frame = rows.set_index("column").value.rename(index=outside.NAMES).to_frame("the paper")
+    row = pd.Series(printed.row(4, "Natural Training", printed.BLOCKS["standard"]))
+    frame = row.rename(index=outside.NAMES).to_frame("the paper")
     classes, theirs = list(published().classes), clean()
     low, high = theirs.interval("standard")
     for name, values in ((THEIRS, theirs.standard), ("low", low), ("high", high)):

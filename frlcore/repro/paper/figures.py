@@ -91,11 +91,11 @@ def worst_classes(found: Results) -> Figure:
             ax.hlines(y, 100 * low, 100 * high, color=color, lw=1.5)
             (mark,) = ax.plot(100 * value, y, "o", color=color)
             tips(mark, [told(found, method, f"{kind} error of “{found.classes[worst]}”", value, low, high)])
-            column = {"standard": "Worst Std.", "boundary": "Worst Bndy.", "robust": "Worst Rob."}[kind]
-            theirs = printed.row(found.edition.fairness_table or 2, plan.label(method))
-            if column in theirs:
-                (mark,) = ax.plot(theirs[column], y, "o", mfc="none", mec=GREY, ms=6)
-                tips(mark, [f"{plan.label(method)}, the paper's number: {theirs[column]}%"])
+            row = printed.row(found.edition.fairness_table or 2, plan.label(method))
+            theirs = row.get(printed.COLUMNS["worst", kind])
+            if theirs is not None:
+                (mark,) = ax.plot(theirs, y, "o", mfc="none", mec=GREY, ms=6)
+                tips(mark, [f"{plan.label(method)}, the paper's number: {theirs}%"])
         if "pgd" in methods:
             ax.axvline(100 * found.errors("pgd").worst(kind)[1], color=color, ls=":", lw=1, zorder=0)
         ax.set(title=f"worst {kind} error", xlabel="%", yticks=range(len(methods)))

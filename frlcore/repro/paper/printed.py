@@ -12,7 +12,12 @@ from frlcore.errors import UserError
 from frlcore.repro import places
 
 TABLES = range(1, 9)
-BLOCKS = ("Std. Error", "Rob. Error")  # first cell of a header row; the tables of algorithms leave it empty
+# By kind of error: the block of the tables of classes (first cell of a header row, which the tables of algorithms leave
+# empty); by statistic, too: the column of the tables of algorithms.
+BLOCKS = {"standard": "Std. Error", "robust": "Rob. Error"}
+COLUMNS = {("average", "standard"): "Avg. Std.", ("worst", "standard"): "Worst Std.",
+           ("average", "boundary"): "Avg. Bndy.", ("worst", "boundary"): "Worst Bndy.",
+           ("average", "robust"): "Avg. Rob.", ("worst", "robust"): "Worst Rob."}  # fmt: skip
 
 
 def table(n: int) -> pd.DataFrame:
@@ -44,11 +49,10 @@ def _rows(text: str) -> dict[tuple[str, str], dict[str, float]]:
 @lru_cache
 def _tidy(text: str) -> pd.DataFrame:
     rows: list[tuple[str, str, str, float]] = []
-    blocks = 0
+    blocks = iter(BLOCKS.values())
     for label, *cells in csv.reader(text.splitlines()):
-        if label in ("", *BLOCKS):
-            block, columns = BLOCKS[blocks] if label else "", cells
-            blocks += 1
+        if label in ("", *BLOCKS.values()):
+            block, columns = next(blocks) if label else "", cells
             continue
         method = label.replace("TRADES (", "TRADES(")
         rows.extend((block, method, column, float(cell)) for column, cell in zip(columns, cells, strict=True))

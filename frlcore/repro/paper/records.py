@@ -30,9 +30,6 @@ UNEQUAL = 1.2  # from this ratio of the largest class to the smallest on, `tidy`
 DRAWS = 10_000  # of a test: its smallest p-value, 2 / DRAWS, must survive a correction for some sixty comparisons
 BROKEN = {"any": "wrong at any point of the attack's path", "last": "wrong at the attack's last point"}
 CHECKPOINTS = {"last": "after the last epoch", "selected": "chosen on validation"}
-PAPER_COLUMN = {("average", "standard"): "Avg. Std.", ("worst", "standard"): "Worst Std.",
-                ("average", "boundary"): "Avg. Bndy.", ("worst", "boundary"): "Worst Bndy.",
-                ("average", "robust"): "Avg. Rob.", ("worst", "robust"): "Worst Rob."}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -251,10 +248,10 @@ def _paper(found: Results, row: dict[str, Any]) -> float:
     """The number the paper prints for this row, or NaN."""
     nothing = float("nan")
     if row["statistic"] in STATISTICS and found.edition.fairness_table:
-        column = PAPER_COLUMN[row["statistic"], row["error"]]
+        column = printed.COLUMNS[row["statistic"], row["error"]]
         return printed.row(found.edition.fairness_table, row["label"]).get(column, nothing)
-    if row["statistic"] == "class" and found.edition.classwise_table and row["error"] != "boundary":
-        block = "Std. Error" if row["error"] == "standard" else "Rob. Error"
+    if row["statistic"] == "class" and found.edition.classwise_table and row["error"] in printed.BLOCKS:
+        block = printed.BLOCKS[row["error"]]
         values = list(printed.row(found.edition.classwise_table, row["label"], block).values())  # in the data's order
         return values[found.classes.index(row["class"])] if values else nothing
     return nothing

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from frlcore.repro.paper import plan, printed
 from frlcore.repro.paper.editions import Edition
-from frlcore.repro.paper.records import PAPER_COLUMN
 from frlcore.settings import info
 
 CLASSWISE = {2: ("cifar10", 4), 7: ("cifar10", 5), 3: ("svhn", 6)}  # by table of methods: its data and table of classes
-BLOCK = {"standard": "Std. Error", "robust": "Rob. Error"}
 NAMED = {  # where the paper names the classes: the hard ones, the easy ones
     ("cifar10", "spread"): (("cat",), ("automobile",)),
     ("cifar10", "hard"): (("cat", "dog"), ("automobile", "ship")),
@@ -35,17 +33,17 @@ def difference(edition: Edition, first: str, second: str, statistic: str, error:
 def _summary(edition: Edition, method: str, statistic: str, error: str) -> float:
     if statistic == "gap":
         return _summary(edition, method, "worst", error) - _summary(edition, method, "average", error)
-    if not edition.fairness_table or (statistic, error) not in PAPER_COLUMN:
+    if not edition.fairness_table or (statistic, error) not in printed.COLUMNS:
         return NONE
     row = printed.row(edition.fairness_table, plan.label(method))
-    return row.get(PAPER_COLUMN[statistic, error], NONE)
+    return row.get(printed.COLUMNS[statistic, error], NONE)
 
 
 def _of_classes(edition: Edition, method: str, statistic: str, error: str) -> float:
-    if edition.fairness_table not in CLASSWISE or error not in BLOCK:
+    if edition.fairness_table not in CLASSWISE or error not in printed.BLOCKS:
         return NONE
     data, number = CLASSWISE[edition.fairness_table]
-    values = list(printed.row(number, plan.label(method), BLOCK[error]).values())
+    values = list(printed.row(number, plan.label(method), printed.BLOCKS[error]).values())
     if not values or statistic not in ("worst", "average", "gap", "spread", "hard"):
         return NONE
     average = sum(values) / len(values)
