@@ -101,7 +101,7 @@ class ClassErrors:
         return int(values.argmax()), float(values.max())
 
     def summary(self, kind: str, statistic: str) -> float:
-        """One number for all classes: a name of `intervals.STATISTICS`, as `bootstrap` gives an interval of.
+        """One number for all classes: a name of `intervals.STATISTICS`, as `summary_interval` gives an interval of.
 
         "range" is the largest minus the smallest error, the robustness disparity index of Shah et al. (2026); "std" the
         standard deviation over the classes, which are all there are (divisor C); "gini" the Gini coefficient of the

@@ -34,7 +34,8 @@ class CFA:
     and an example costs (1 - b_i) CE + b_i KL. CFA's weight average is `Training.average` with a `gate`.
 
     Source: Wei, Wang, Guo, Wang (CVPR 2023), the form for TRADES with its 0.3, 0.5 and 10th epoch of 200.
-    Deviates: the loss is multiplied by 1 + beta, so that beta_i = beta is TRADES as the loop has it.
+    Deviates: the loss is multiplied by 1 + beta, so that beta_i = beta is TRADES as the loop has it; the attack's steps
+    grow with eps_i, as in the whole loop.
 
     Raises UserError for a setting that is not positive.
     """

@@ -11,7 +11,7 @@ from scipy import stats
 
 from frlcore.classwise import ClassErrors
 from frlcore.errors import UserError
-from frlcore.intervals import bootstrap, interval, paired_bootstrap, selection_bias
+from frlcore.intervals import brackets, interval, paired_bootstrap, selection_bias, summary_interval
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (10, 10), (1, 1), (3, 17), (75, 300), (750, 1000), (999, 1000)])
@@ -40,6 +40,11 @@ def test_half_widths_that_the_text_quotes() -> None:
         assert 50 * (high - low) == pytest.approx(expected, abs=0.2)
 
 
+def test_brackets_round_no_end_by_much_of_their_width() -> None:
+    assert brackets(12.34, 17.9) == "[12, 18]" and brackets(64.7, 66.38) == "[64.7, 66.4]"
+    assert brackets(-3.2, 4.4, "+") == "[-3, +4]" and brackets(0.31, 1.02, "+") == "[+0.3, +1.0]"
+
+
 @pytest.mark.parametrize(("k", "n", "level"), [(-1, 10, 0.95), (11, 10, 0.95), (5, 10, 1.0), (5, 10, 95)])
 def test_bad_intervals(k: int, n: int, level: float) -> None:
     with pytest.raises(UserError, match="must"):
@@ -56,7 +61,7 @@ def test_bootstrap_of_the_average_is_the_textbook_interval() -> None:
     labels, wrong = outcomes([0.1, 0.3, 0.6], 400, np.random.default_rng(0))
     p = np.array([wrong[labels == c].mean() for c in range(3)])
     centre, error = p.mean(), np.sqrt((p * (1 - p) / 400).sum()) / 3
-    low, high = bootstrap(labels, wrong, "average", draws=20000)
+    low, high = summary_interval(labels, wrong, "average", draws=20000)
     assert (low, high) == pytest.approx((centre - 1.96 * error, centre + 1.96 * error), abs=0.15 * error)
 
 
@@ -66,38 +71,49 @@ def test_bootstrap_is_the_plain_loop() -> None:
     sample = []
     for _ in range(4000):
         chosen = [rng.choice(np.flatnonzero(labels == c), 30) for c in range(2)]
-        sample.append(max(wrong[:, index].mean() for index in chosen))
-    assert bootstrap(labels, wrong, "worst", draws=4000) == pytest.approx(np.quantile(sample, [0.025, 0.975]), abs=0.02)
+        sample.append(np.mean([wrong[:, index].mean() for index in chosen]))
+    found = summary_interval(labels, wrong, "average", draws=4000)
+    assert found == pytest.approx(np.quantile(sample, [0.025, 0.975]), abs=0.02)
 
 
 def test_bootstrap_keeps_the_seeds_of_an_example_together() -> None:
     labels, wrong = outcomes([0.5], 100, np.random.default_rng(3))
-    one = bootstrap(labels, wrong)
-    assert bootstrap(labels, np.stack([wrong] * 20)) == pytest.approx(one)  # equal seeds add no information
+    for statistic in ("average", "worst"):
+        one = summary_interval(labels, wrong, statistic)
+        seeds = np.stack([wrong] * 20)  # equal seeds add no information
+        assert summary_interval(labels, seeds, statistic) == pytest.approx(one)
 
 
 def test_bootstrap_repeats_and_is_fast() -> None:
     labels, wrong = outcomes([0.1 * c for c in range(10)], 180, np.random.default_rng(4))
     start = time.perf_counter()
-    first = bootstrap(labels, wrong)
+    first = summary_interval(labels, wrong, "average")
     assert time.perf_counter() - start < 1
-    assert first == bootstrap(labels, wrong) != bootstrap(labels, wrong, seed=1)
-    assert first[0] < 0.9 < first[1]
+    assert first == summary_interval(labels, wrong, "average") != summary_interval(labels, wrong, "average", seed=1)
+    assert first[0] < 0.45 < first[1]
+
+
+def test_the_interval_of_the_worst_class_is_exact_below_for_any_of_them() -> None:
+    labels = np.repeat([0, 1], [40, 10])
+    wrong = np.concatenate([np.arange(40) < 20, np.arange(10) < 4])  # 20 of 40, and 4 of 10
+    below = stats.binomtest(20, 40).proportion_ci(0.975, method="exact").low  # a tail of 0.025 / 2, for two classes
+    above = stats.binomtest(4, 10).proportion_ci(0.95, method="exact").high  # the smaller class may be worse by far
+    assert summary_interval(labels, wrong, "worst") == pytest.approx((below, above))
 
 
 def test_an_interval_has_a_width_even_where_every_resample_is_the_same() -> None:
     labels = np.repeat([0, 1], 8)
     none, all_, one_class = np.zeros(16), np.ones(16), labels.astype(float)
     edge = 1 - 0.025 ** (1 / 16)  # Clopper and Pearson: 0 of 16
-    assert bootstrap(labels, none, "average") == pytest.approx((0, edge))
-    assert bootstrap(labels, all_, "average") == pytest.approx((1 - edge, 1))
-    assert bootstrap(labels, none, "worst") == pytest.approx((0, 1 - 0.025 ** (1 / 8)))  # rests on one class
-    assert bootstrap(labels, one_class, "worst") == pytest.approx((0.025 ** (1 / 8), 1))
-    low, high = bootstrap(labels, one_class, "average")
+    assert summary_interval(labels, none, "average") == pytest.approx((0, edge))
+    assert summary_interval(labels, all_, "average") == pytest.approx((1 - edge, 1))
+    assert summary_interval(labels, none, "worst") == pytest.approx((0, 1 - 0.025 ** (1 / 8)))  # rests on one class
+    assert summary_interval(labels, one_class, "worst") == pytest.approx((0.0125 ** (1 / 8), 1))
+    low, high = summary_interval(labels, one_class, "average")
     exact = stats.binomtest(8, 16).proportion_ci(method="exact")
     assert (low, high) == pytest.approx((exact.low, exact.high))
     uneven = np.repeat([0, 1], [4, 12])  # of two classes as bad, the smaller one says less
-    assert bootstrap(uneven, np.zeros(16), "worst")[1] == pytest.approx(1 - 0.025 ** (1 / 4))
+    assert summary_interval(uneven, np.zeros(16), "worst")[1] == pytest.approx(1 - 0.025 ** (1 / 4))
 
 
 def test_no_difference_in_a_few_examples_is_no_proof_of_none() -> None:
@@ -105,23 +121,53 @@ def test_no_difference_in_a_few_examples_is_no_proof_of_none() -> None:
     found = paired_bootstrap(labels, wrong, wrong, "average")
     edge = 1 - 0.025 ** (1 / 16)
     assert found[:3] == pytest.approx((0, -edge, edge)) and found.p == 1
-    found = paired_bootstrap(labels, np.ones(16), np.zeros(16), "worst")
-    assert found[:3] == pytest.approx((1, 0.025 ** (1 / 8), 1)) and found.p < 0.01
+    found = paired_bootstrap(labels, np.ones(16), np.zeros(16), "worst")  # 8 of 8, by the sign test
+    assert found == pytest.approx((1, 2 * 0.025 ** (1 / 8) - 1, 1, 2 / 2**8))
 
 
-def test_coverage_of_the_bootstrap_and_its_upward_bias() -> None:
+@pytest.mark.parametrize("statistic", ["average", "worst"])
+@pytest.mark.parametrize("n", [1, 2, 5, 6, 9])
+def test_where_no_resample_differs_the_sign_test_says_what_the_interval_does(n: int, statistic: str) -> None:
+    found = paired_bootstrap(np.zeros(n, int), np.ones(n), np.zeros(n), statistic)
+    assert found.p == pytest.approx(stats.binomtest(n, n).pvalue)
+    assert (found.p < 0.05) == (found.low > 0) == (n > 5)
+
+
+def test_the_sign_test_counts_examples_of_either_sign() -> None:
+    labels = np.arange(10)  # one example a class
+    a, b = np.repeat([1.0, 0.0], [8, 2]), np.repeat([0.0, 1.0], [7, 3])
+    found = paired_bootstrap(labels, a, b, "average")  # 7 for a alone, 2 for b alone, one for both
+    assert found.p == pytest.approx(stats.binomtest(7, 9).pvalue) and found.low < 0 < found.high
+
+
+def test_coverage_of_single_intervals_however_close_the_classes_are() -> None:
     rng = np.random.default_rng(5)
     clear, tied, average = [], [], []
     for trial in range(300):
         labels, wrong = outcomes([0.2, 0.3, 0.7], 200, rng)
-        low, high = bootstrap(labels, wrong, draws=500, seed=trial)
+        low, high = summary_interval(labels, wrong)
         clear.append(low <= 0.7 <= high)
-        low, high = bootstrap(labels, wrong, "average", draws=500, seed=trial)
+        low, high = summary_interval(labels, wrong, "average", draws=500, seed=trial)
         average.append(low <= 0.4 <= high)
         labels, wrong = outcomes([0.5] * 10, 200, rng)
-        tied.append(bootstrap(labels, wrong, draws=500, seed=trial)[0] > 0.5)
-    assert np.mean(clear) > 0.9 and np.mean(average) > 0.9
-    assert np.mean(tied) > 0.5  # ten equal classes: the interval mostly lies above the truth, as the docstring warns
+        low, high = summary_interval(labels, wrong)
+        tied.append(low <= 0.5 <= high)
+    assert np.mean(clear) > 0.94 and np.mean(average) > 0.9 and np.mean(tied) > 0.94
+
+
+@pytest.mark.parametrize("statistic", ["worst", "gap"])
+@pytest.mark.parametrize(("rates", "least"), [([0.2, 0.3, 0.7], 0.93), ([0.65] * 4 + [0.3] * 6, 0.87)])
+def test_coverage_of_a_difference_of_worst_classes(rates: list[float], least: float, statistic: str) -> None:
+    """Of a method whose classes are as given, minus one with a single worst class at the same error."""
+    rng, errors = np.random.default_rng(10), np.array(rates)
+    other = np.where(np.arange(len(rates)) == np.argmax(errors), errors.max(), 0.2)
+    truth = 0.0 if statistic == "worst" else other.mean() - errors.mean()
+    hits = []
+    for trial in range(200):
+        labels, a = outcomes(rates, 180, rng)
+        found = paired_bootstrap(labels, a, outcomes(list(other), 180, rng)[1], statistic, draws=500, seed=trial)
+        hits.append(found.low <= truth <= found.high)
+    assert np.mean(hits) > least
 
 
 def test_paired_bootstrap_sees_what_two_intervals_hide() -> None:
@@ -132,7 +178,7 @@ def test_paired_bootstrap_sees_what_two_intervals_hide() -> None:
     assert result.difference == pytest.approx(12 / 200)
     assert 0 < result.low < result.difference < result.high
     assert result.p < 0.01
-    assert bootstrap(labels, b)[1] > bootstrap(labels, a)[0]  # taken singly, they overlap
+    assert summary_interval(labels, b)[1] > summary_interval(labels, a)[0]  # taken singly, they overlap
     back = paired_bootstrap(labels, b, a)
     assert (back.difference, back.p) == (-result.difference, result.p)
 
@@ -156,13 +202,13 @@ def test_p_values_of_the_paired_bootstrap_are_honest_without_a_difference() -> N
 def test_bad_resampling() -> None:
     labels, wrong = outcomes([0.4, 0.6], 5, np.random.default_rng(0))
     with pytest.raises(UserError, match='unknown statistic "median"; choose one of: worst, average'):
-        bootstrap(labels, wrong, "median")
+        summary_interval(labels, wrong, "median")
     with pytest.raises(UserError, match="do not fit"):
-        bootstrap(labels[:9], wrong)
+        summary_interval(labels[:9], wrong)
     with pytest.raises(UserError, match="do not fit"):
         paired_bootstrap(labels, wrong, wrong[:9])
     with pytest.raises(UserError, match="level must be"):
-        bootstrap(labels, wrong, level=95)
+        summary_interval(labels, wrong, level=95)
 
 
 def test_the_gap_is_the_worst_class_minus_the_average() -> None:
@@ -178,10 +224,10 @@ def test_the_average_over_examples_weights_classes_by_their_size() -> None:
     labels = np.repeat([0, 1], [900, 100])
     wrong = np.zeros(1000)
     wrong[:90], wrong[900:950] = 1, 1  # class errors 0.1 and 0.5: 0.3 over classes, 0.14 over examples
-    low, high = bootstrap(labels, wrong, "average_examples", draws=20000)
+    low, high = summary_interval(labels, wrong, "average_examples", draws=20000)
     error = np.sqrt(900 * 0.1 * 0.9 + 100 * 0.5 * 0.5) / 1000  # stratified: the sizes of the classes stand still
     assert (low, high) == pytest.approx((0.14 - 1.96 * error, 0.14 + 1.96 * error), abs=0.1 * error)
-    low, high = bootstrap(labels, wrong, "average")
+    low, high = summary_interval(labels, wrong, "average")
     assert low < 0.3 < high and low > 0.2
     found = paired_bootstrap(labels, wrong, np.zeros(1000), "average_examples")
     assert found.difference == pytest.approx(0.14) and found.low > 0
@@ -189,13 +235,14 @@ def test_the_average_over_examples_weights_classes_by_their_size() -> None:
 
 def test_both_averages_agree_when_classes_are_of_one_size() -> None:
     labels, wrong = outcomes([0.2, 0.5, 0.7], 60, np.random.default_rng(9), seeds=2)
-    assert bootstrap(labels, wrong, "average_examples") == pytest.approx(bootstrap(labels, wrong, "average"))
+    over_classes = summary_interval(labels, wrong, "average")
+    assert summary_interval(labels, wrong, "average_examples") == pytest.approx(over_classes)
 
 
 def test_the_average_over_examples_takes_labels_as_they_come() -> None:
     labels, wrong = np.array([7, 2, 7, 7]), np.array([1, 0, 1, 1])  # classes 2 and 7, out of order
     exact = stats.binomtest(3, 4).proportion_ci(method="exact")
-    assert bootstrap(labels, wrong, "average_examples") == pytest.approx((exact.low, exact.high))
+    assert summary_interval(labels, wrong, "average_examples") == pytest.approx((exact.low, exact.high))
 
 
 @pytest.mark.parametrize("statistic", ["range", "std", "gini"])
@@ -205,16 +252,16 @@ def test_intervals_of_spreads_hold_the_truth_and_never_have_no_width(statistic: 
     hits = 0
     for trial in range(60):
         labels, wrong = outcomes(list(truth), 100, np.random.default_rng(trial))
-        low, high = bootstrap(labels, wrong, statistic, draws=300, seed=trial)
+        low, high = summary_interval(labels, wrong, statistic, draws=300, seed=trial)
         hits += low <= exact <= high
     assert hits >= 52
     labels = np.repeat(np.arange(4), 20)
     for wrong in (np.zeros(80), np.ones(80), labels == 2):  # no resample differs from these
-        low, high = bootstrap(labels, wrong, statistic)
+        low, high = summary_interval(labels, wrong, statistic)
         means = np.array([wrong[labels == c].mean() for c in range(4)])
         value = ClassErrors(np.full(4, 20), *[means] * 4).summary("robust", statistic)
         assert low <= value <= high and low < high
-    assert bootstrap(labels, np.zeros(80), "range")[1] < 0.25  # 20 images without an error leave little room
+    assert summary_interval(labels, np.zeros(80), "range")[1] < 0.25  # 20 images without an error leave little room
 
 
 def test_selection_bias_is_what_resampling_adds_to_the_worst_class() -> None:

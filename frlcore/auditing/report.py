@@ -8,12 +8,13 @@ from typing import Any
 import pandas as pd
 
 from frlcore import page as pages
+from frlcore.intervals import brackets
 
 KINDS = ("standard", "boundary", "robust")
 NOTE = (
     "Errors in percent. Standard: wrong without an attack. Boundary: right without, wrong under the attack. Robust: "
     "wrong at any point of the attack's path; an attack that fails proves nothing, so the true error is at least as "
-    "large. Brackets hold 95% intervals: exact ones for a class, bootstrap for the others. "
+    "large. Brackets hold 95% intervals: exact ones for a class and for the worst one, bootstrap for the others. "
 )
 SPREAD = (
     "Range: the largest minus the smallest error. Gini coefficient: of the classes' shares without the error, in "
@@ -106,13 +107,13 @@ def changes(table: pd.DataFrame) -> list[list[str]]:
     return [
         [row["class"] if row["statistic"] == "class" else WORDS[row["statistic"]],
          f"{row['this']:.1f}", f"{row['other']:.1f}",
-         f"{row['difference']:+.1f} [{row['low']:+.0f}, {row['high']:+.0f}]", f"{row['p']:.2g}", row["verdict"]]
+         f"{row['difference']:+.1f} {brackets(row['low'], row['high'], '+')}", f"{row['p']:.2g}", row["verdict"]]
         for row in table.to_dict("records")
     ]  # fmt: skip
 
 
 def _cell(row: Any) -> str:
-    return f"{row['value']:.1f} [{row['low']:.0f}, {row['high']:.0f}]"
+    return f"{row['value']:.1f} {brackets(row['low'], row['high'])}"
 
 
 def _plot(frame: pd.DataFrame) -> str:

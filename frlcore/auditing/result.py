@@ -14,7 +14,7 @@ import pandas as pd
 from frlcore.auditing import report
 from frlcore.classwise import ClassErrors, Outcomes
 from frlcore.errors import UserError
-from frlcore.intervals import bootstrap, paired_bootstrap, selection_bias
+from frlcore.intervals import paired_bootstrap, selection_bias, summary_interval
 from frlcore.significance import holm, mcnemar
 
 KINDS = ("standard", "boundary", "robust")
@@ -85,7 +85,7 @@ class Audit:
         return pd.DataFrame(counts, index=pd.Index(self.classes, name="class"), columns=self.classes)
 
     def frame(self) -> pd.DataFrame:
-        """Every number in percent with a 95% interval: of each class exact, of `STATISTICS` by bootstrap.
+        """Every number in percent with a 95% interval: see `intervals` for those of a class and of `STATISTICS`.
 
         The Gini coefficient is in percent, too: 0 where all classes fare alike, near 100 where one has all that is
         right.
@@ -100,7 +100,7 @@ class Audit:
                 rows.append({"error": kind, "statistic": "class", "class": self.classes[c], "n": self.errors.n[c],
                              "value": getattr(self.errors, kind)[c], "low": low, "high": high})  # fmt: skip
             for statistic in STATISTICS:
-                low, high = bootstrap(self.found.label, self.wrong(kind), statistic)
+                low, high = summary_interval(self.found.label, self.wrong(kind), statistic)
                 name = self.worst(kind)[0] if statistic in ("worst", "gap") else ""
                 rows.append({"error": kind, "statistic": statistic, "class": name, "n": len(self.found.label),
                              "value": self.errors.summary(kind, statistic), "low": low, "high": high})  # fmt: skip

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from frlcore.auditing import Audit
 from frlcore.auditing.result import KINDS, STATISTICS
-from frlcore.intervals import selection_bias
+from frlcore.intervals import brackets, selection_bias
 from frlcore.saving import put
 
 
@@ -72,6 +72,6 @@ def terminal(this: Audit) -> Table:
         table.add_column(STATISTICS[name], justify="right", no_wrap=True)
     for kind in KINDS:
         rows = frame[frame.error == kind].set_index("statistic")
-        table.add_row(kind, *(f"{row.value:.1f} \\[{row.low:.0f}, {row.high:.0f}]" for row in rows.loc[list(shown)]
+        table.add_row(kind, *(f"{row.value:.1f} \\{brackets(row.low, row.high)}" for row in rows.loc[list(shown)]
                               .itertuples()))  # fmt: skip
     return table

@@ -23,7 +23,7 @@ from frlcore.data import Split
 from frlcore.device import arithmetic
 from frlcore.evaluate import outcomes
 from frlcore.fitting import Fitted
-from frlcore.intervals import Difference, bootstrap, paired_bootstrap
+from frlcore.intervals import Difference, brackets, paired_bootstrap, summary_interval
 from frlcore.repro.style import BLUE, GREY, RC, VERMILLION, panels
 from frlcore.settings import Attack, DataInfo
 from frlcore.training import generator_for
@@ -39,8 +39,8 @@ SHOWN = 30  # classes in the picture
 NOTE = (
     "Errors in percent on test images that took no part in training or in any choice. Standard: wrong without an "
     "attack. Boundary: right without, wrong under the attack. Robust: wrong at any point of the attack's path. "
-    "Brackets hold 95% intervals: exact ones for a class, bootstrap for average and worst class and for changes. The "
-    "worst of several noisy classes looks worse than it is, and its interval lies too high rather than too low."
+    "Brackets hold 95% intervals: exact ones for a class and for the worst one, bootstrap for the average and for "
+    "changes. The worst of several noisy classes looks worse than it is; its interval reaches further down for that."
 )
 ALT = "Standard and robust error of every class before and after {}, with 95% intervals."
 LOAD = """import frlcore
@@ -77,7 +77,7 @@ class Comparison:
         return paired_bootstrap(self.before.label, self.wrong("after", kind), self.wrong("before", kind), statistic)
 
     def frame(self) -> pd.DataFrame:
-        """Every error in percent with a 95% interval: exact for a class, bootstrap for the STATISTICS over them."""
+        """Every error in percent with a 95% interval: see `intervals` for those of a class and of STATISTICS."""
         rows: list[dict[str, Any]] = []
         for model in MODELS:
             errors = self.errors(model)
@@ -87,7 +87,7 @@ class Comparison:
                     rows.append(shared | {"statistic": "class", "class": self.classes[c], "n": int(errors.n[c]),
                                           "value": getattr(errors, kind)[c], "low": low, "high": high})  # fmt: skip
                 for statistic in STATISTICS:
-                    low, high = bootstrap(self.before.label, self.wrong(model, kind), statistic)
+                    low, high = summary_interval(self.before.label, self.wrong(model, kind), statistic)
                     name = self.classes[errors.worst(kind)[0]] if statistic in ("worst", "gap") else ""
                     value = errors.summary(kind, statistic)
                     rows.append(shared | {"statistic": statistic, "class": name, "n": len(self.before.label),
@@ -124,7 +124,7 @@ def summary(found: Comparison, frame: pd.DataFrame, statistics: Iterable[str] = 
             part = frame[(frame.error == kind) & (frame.statistic == statistic)].set_index("model")
             cells = [_cell(part.loc[model]) for model in MODELS]
             change = found.change(kind, statistic)
-            span = f"{100 * change.difference:+.1f} [{100 * change.low:+.0f}, {100 * change.high:+.0f}]"
+            span = f"{100 * change.difference:+.1f} {brackets(100 * change.low, 100 * change.high, '+')}"
             rows.append([f"{kind}, {words}", *cells, span])
     return rows
 
@@ -241,4 +241,4 @@ def _heads(found: Comparison) -> list[str]:
 
 
 def _cell(row: Any) -> str:
-    return f"{row['value']:.1f} [{row['low']:.0f}, {row['high']:.0f}]"
+    return f"{row['value']:.1f} {brackets(row['low'], row['high'])}"

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from frlcore.errors import UserError
-from frlcore.intervals import Difference, bootstrap, interval
+from frlcore.intervals import Difference, interval, summary_interval
 from frlcore.repro.paper import claims, plan, remembered
 from frlcore.repro.paper.methods import names
 from frlcore.repro.paper.records import KINDS, Results, results
@@ -83,7 +83,7 @@ def numbers(found: Results, target: str) -> pd.DataFrame:
         for ratio, method in ratios(found, group).items():
             errors = found.errors(method)
             wrong = found.wrong(method, "robust")[:, others]
-            spread = bootstrap(found.labels[others], wrong, "average")
+            spread = summary_interval(found.labels[others], wrong, "average")
             cells = [(OTHERS, np.delete(errors.robust, index).mean(), *spread)]
             for kind in reversed(KINDS):
                 value, n = getattr(errors, kind)[index], errors.n[index]

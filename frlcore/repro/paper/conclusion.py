@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from frlcore.intervals import bootstrap
+import numpy as np
+
+from frlcore.intervals import brackets, summary_interval
 from frlcore.repro.paper import claims, plan, remembered
 from frlcore.repro.paper.claims import FAIR, Claim
 from frlcore.repro.paper.records import Results
@@ -58,26 +60,44 @@ def disparity(found: Results) -> str:
 def remedy(found: Results, strong: Results | None = None) -> str:
     """What the fair method does to the worst class's robust error; `strong` are the runs of the plan "autoattack"."""
     fair = best(found) or ""
-    pgd = _change(found, fair, "pgd", "worst", "robust")
-    last, chosen = (_change(some, fair, "control", "worst", "robust") for some in (found, found.under("selected")))
-    beyond, under = [last, chosen], ""
-    if strong and {f"{name}+autoattack" for name in (fair, "control")} <= set(strong.present):
+    pgd, last = (_change(found, fair, other, "worst", "robust") for other in ("pgd", "control"))
+    beyond, ways = [last], [f"by {points(last)}"]
+    if any(_chosen_differ(found, method) for method in (fair, "control")):
+        beyond.append(_change(found.under("selected"), fair, "control", "worst", "robust"))
+        ways.append(f"with weights chosen on validation by {points(beyond[-1])}")
+    attacked = strong is not None and {f"{name}+autoattack" for name in (fair, "control")} <= set(strong.present)
+    if strong and attacked:
         beyond.append(_change(strong, f"{fair}+autoattack", "control+autoattack", "worst", "autoattack"))
-        under = f", and under AutoAttack by {points(beyond[-1])}"
-    lead = _remedied(pgd["verdict"], [row["verdict"] for row in beyond])
+        ways.append(f"under AutoAttack by {points(beyond[-1])}")
+    lead = _remedied(pgd["verdict"], [row["verdict"] for row in beyond], attacked)
     return (
         f"**{lead}** {where(found)} {plan.label(fair)} changes the worst class's robust error by {points(pgd)} against "
-        f"PGD training. Against the *control*, the same fine-tuning with all classes alike, it changes that error by "
-        f"{points(last)}, with weights chosen on validation by {points(chosen)}{under}."
+        f"PGD training. Against the *control*, the same fine-tuning with all classes alike, it changes that error "
+        f"{', '.join(ways)} ({_networks(found, fair)} each)."
     )
 
 
-def _remedied(pgd: str, control: list[str]) -> str:
-    """The lead of `remedy` from its outcomes: against PGD training, and against the control in every way tested."""
+def _chosen_differ(found: Results, method: str) -> bool:
+    """Whether validation chose other weights than the last ones, as far as an attack on the test images can tell."""
+    last, chosen = (some.predictions(method, "any") for some in (found, found.under("selected")))
+    return not np.array_equal(last, chosen)
+
+
+def _networks(found: Results, method: str) -> str:
+    count = len(found.records[method][0]) * found.seeds(method)
+    return f"{count} trained network{'s' * (count > 1)}"
+
+
+def _remedied(pgd: str, control: list[str], attacked: bool) -> str:
+    """The lead of `remedy` from its outcomes: against PGD training, and against the control in every way tested.
+
+    `attacked` says whether AutoAttack, on both, is one of these ways.
+    """
     if AGAINST in (pgd, control[0]):
         return "Fair Robust Learning harms the worst class here."
-    if control[0] == HOLDS and set(control) == {HOLDS}:
-        return "Fair Robust Learning helps the worst class, by more than its own fine-tuning does."
+    if set(control) == {HOLDS}:
+        under = "" if attacked else " under the attack of these tests"
+        return f"Fair Robust Learning helps the worst class{under}, by more than its own fine-tuning does."
     if control[0] == HOLDS:
         return "Fair Robust Learning helps the worst class, but not surely with every choice of weights and attack."
     if pgd == HOLDS:
@@ -95,7 +115,11 @@ def price(found: Results) -> str:
     if rises["pgd"]:
         alone = {_change(found, "control", "pgd", "average", kind)["verdict"] for kind in rises["pgd"]}
         shared = alone == {AGAINST} and not set(rises["pgd"]) & set(rises["control"])
-        lead = f"The price is {' and '.join(rises['pgd'])} error on average{', and the control pays it, too' * shared}."
+        more = [kind for kind in rises["control"] if kind not in rises["pgd"]]
+        lead = (
+            f"The price is {' and '.join(rises['pgd'])} error on average{', and the control pays it, too' * shared}"
+            f"{f'; against the control it is {more[0]} error' if more else ''}."
+        )
     elif rises["control"]:
         lead = f"Against the control, the price is {' and '.join(rises['control'])} error on average."
     each = " and ".join(
@@ -161,11 +185,9 @@ def reasons(found: Results) -> list[str]:
 def sureness(found: Results) -> str:
     """How many images, networks and seeds the sentences rest on, and what their intervals leave out."""
     method = best(found) or found.present[0]
-    networks = len(found.records[method][0]) * found.seeds(method)
     return (
-        f"**How sure is that?** It rests on {len(found.labels):,} test images and {networks} trained "
-        f"network{'s' * (networks > 1)} a method. The 95% intervals cover what other test images could change, but "
-        "not what another training run would."
+        f"**How sure is that?** It rests on {len(found.labels):,} test images and {_networks(found, method)} a method. "
+        "The 95% intervals cover what other test images could change, but not what another training run would."
     )
 
 
@@ -177,8 +199,8 @@ def _change(found: Results, first: str, second: str, statistic: str, kind: str) 
 def _level(found: Results, method: str, statistic: str, kind: str = "robust") -> str:
     errors = found.errors(method)
     value = errors.average(kind) if statistic == "average" else errors.worst(kind)[1]
-    low, high = bootstrap(found.labels, found.wrong(method, kind), statistic)
-    return f"{100 * value:.1f}% [{100 * low:.0f}, {100 * high:.0f}]"
+    low, high = summary_interval(found.labels, found.wrong(method, kind), statistic)
+    return f"{100 * value:.1f}% {brackets(100 * low, 100 * high)}"
 
 
 def points(row: dict[str, Any]) -> str:

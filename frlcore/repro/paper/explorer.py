@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from IPython.display import HTML
 
-from frlcore.intervals import bootstrap, interval
+from frlcore.intervals import interval, summary_interval
 from frlcore.repro.paper import plan
 from frlcore.repro.paper.methods import breakable, parse
 from frlcore.repro.paper.records import Results, results
@@ -104,8 +104,8 @@ def _row(found: Results, method: str, seed: int) -> dict[str, Any]:
         errors = np.bincount(found.labels, weights=wrong, minlength=len(n)) / n
         bounds = np.stack([errors, *interval(errors * n, n)])
         row[kind] = {
-            "average": _percent([errors.mean(), *bootstrap(found.labels, wrong, "average")]),
-            "worst": _percent([errors.max(), *bootstrap(found.labels, wrong, "worst")]),
+            "average": _percent([errors.mean(), *summary_interval(found.labels, wrong, "average")]),
+            "worst": _percent([errors.max(), *summary_interval(found.labels, wrong, "worst")]),
             "name": found.classes[int(errors.argmax())],
             "classes": [_percent(column) for column in bounds.T],
         }

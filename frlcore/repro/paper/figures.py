@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from frlcore.intervals import bootstrap, interval
+from frlcore.intervals import interval, summary_interval
 from frlcore.repro.paper import plan, printed
 from frlcore.repro.paper.drawing import closed, label_points, short, told
 from frlcore.repro.paper.records import Results
@@ -67,7 +67,7 @@ def overview(found: Results) -> Figure:
     points = np.array([[100 * found.errors(m).worst("robust")[1], 100 * found.errors(m).average("robust")]
                        for m, _ in drawn])  # fmt: skip
     for (method, (color, marker)), (worst, average) in zip(drawn, points, strict=True):
-        wide, tall = (bootstrap(found.labels, found.wrong(method, "robust"), s) for s in ("worst", "average"))
+        wide, tall = (summary_interval(found.labels, found.wrong(method, "robust"), s) for s in ("worst", "average"))
         ax.hlines(average, 100 * wide[0], 100 * wide[1], color=color, lw=0.8, alpha=0.6)
         ax.vlines(worst, 100 * tall[0], 100 * tall[1], color=color, lw=0.8, alpha=0.6)
         (point,) = ax.plot(worst, average, marker, ms=9, color=color)
@@ -87,7 +87,7 @@ def worst_classes(found: Results) -> Figure:
     for ax, (kind, color) in zip(axes, kinds.items(), strict=True):
         for y, method in enumerate(methods):
             worst, value = found.errors(method).worst(kind)
-            low, high = bootstrap(found.labels, found.wrong(method, kind))
+            low, high = summary_interval(found.labels, found.wrong(method, kind))
             ax.hlines(y, 100 * low, 100 * high, color=color, lw=1.5)
             (mark,) = ax.plot(100 * value, y, "o", color=color)
             tips(mark, [told(found, method, f"{kind} error of “{found.classes[worst]}”", value, low, high)])

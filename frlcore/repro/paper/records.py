@@ -17,7 +17,7 @@ import pandas as pd
 
 from frlcore.classwise import ClassErrors
 from frlcore.errors import UserError
-from frlcore.intervals import bootstrap, interval
+from frlcore.intervals import interval, summary_interval
 from frlcore.repro.paper import plan, printed
 from frlcore.repro.paper.editions import Edition
 from frlcore.repro.paper.methods import AVERAGE, averaged
@@ -214,8 +214,8 @@ def tidy(found: Results) -> pd.DataFrame:
     """Every error of every method in percent with a 95% interval, beside the paper's number where it prints one.
 
     One row per method, kind of error and statistic ("average" and "worst" over the classes, or one class; where the
-    classes differ in size also "average_examples", the average over images). Classes have exact intervals, the others
-    bootstrap intervals. The paper's class-wise numbers (Table 4) stand only beside the same classes.
+    classes differ in size also "average_examples", the average over images). The intervals
+    are those of `frlcore.intervals`. The paper's class-wise numbers (Table 4) stand only beside the same classes.
     """
     rows = []
     for method in found.present:
@@ -228,7 +228,7 @@ def tidy(found: Results) -> pd.DataFrame:
             if errors.n.max() > UNEQUAL * errors.n.min():
                 summaries["average_examples"] = errors.average_examples(kind)
             for statistic, value in summaries.items():
-                low, high = bootstrap(found.labels, wrong, statistic)
+                low, high = summary_interval(found.labels, wrong, statistic)
                 name = found.classes[worst] if statistic == "worst" else ""
                 rows.append(shared | {"error": kind, "statistic": statistic, "class": name, "n": len(found.labels),
                                       "value": value, "low": low, "high": high})  # fmt: skip

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from frlcore.certificates import abstentions, certified_errors, certified_radius
-from frlcore.intervals import bootstrap, interval, paired_bootstrap
+from frlcore.intervals import interval, paired_bootstrap, summary_interval
 from frlcore.repro.paper.drawing import closed
 from frlcore.repro.paper.methods import parse
 from frlcore.repro.paper.records import DRAWS, Results
@@ -126,7 +126,7 @@ def numbers(found: Results, radius: float = 0.5) -> pd.DataFrame:
         }
         for kind, (values, images) in wrong.items():
             lows, highs = interval(values * n, n)
-            ends = (values.mean(), *bootstrap(found.labels, images, "average"))
+            ends = (values.mean(), *summary_interval(found.labels, images, "average"))
             cells = [*zip(found.classes, values, lows, highs, strict=True), ("average", *ends)]
             rows += [{"sigma": sigma(method), "class": name, "error": kind, "value": 100 * value, "low": 100 * low,
                       "high": 100 * high} for name, value, low, high in cells]  # fmt: skip

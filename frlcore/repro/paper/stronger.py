@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from frlcore.intervals import bootstrap
+from frlcore.intervals import brackets, summary_interval
 from frlcore.repro.paper import plan, remembered
 from frlcore.repro.paper.records import Results
 from frlcore.repro.paper.tables import cell
@@ -73,19 +73,22 @@ def lowest_in_words(base: Results, checks: Results, reference: str) -> str:
 
     Empty where AutoAttack has not looked at `reference` and another one.
     """
-    worst = {}
+    worst, wrong = {}, {}
     for method in _methods(base, checks):
-        labels, _, both = broken(base, checks, method)
-        worst[method] = [100 * number for number in _value(labels, both, "worst")]
+        labels, _, wrong[method] = broken(base, checks, method)
+        worst[method] = [100 * number for number in _value(labels, wrong[method], "worst")]
     if reference not in worst or len(worst) < 2:
         return ""
     best = min(worst, key=lambda method: worst[method][0])
-    told = {one: "{:.1f}% [{:.0f}, {:.0f}]".format(*worst[one]) for one in (best, reference)}
+    told = {one: f"{worst[one][0]:.1f}% {brackets(worst[one][1], worst[one][2])}" for one in (best, reference)}
     images = f"Under PGD-20 and AutoAttack together, on {len(labels):,} of these images,"
     if best == reference:
         return f"{images} no method has a lower error of the worst class than {plan.label(best)}, {told[best]}."
+    shared = min(len(wrong[best]), len(wrong[reference]))
+    change = remembered.paired(labels, wrong[best][:shared], wrong[reference][:shared], "worst")
     return (f"{images} {plan.label(best)} has the lowest error of the worst class, {told[best]}; that of "
-            f"{plan.label(reference)} is {told[reference]}.")  # fmt: skip
+            f"{plan.label(reference)} is {told[reference]}, a difference of {100 * change.difference:+.1f} "
+            f"{brackets(100 * change.low, 100 * change.high, '+')}.")  # fmt: skip
 
 
 def differences(base: Results, checks: Results, reference: str) -> pd.DataFrame:
@@ -113,7 +116,7 @@ def _methods(base: Results, checks: Results) -> list[str]:
 
 def _value(labels: np.ndarray, wrong: np.ndarray, statistic: str) -> tuple[float, float, float]:
     by_class = _by_class(labels, wrong)
-    low, high = bootstrap(labels, wrong, statistic)
+    low, high = summary_interval(labels, wrong, statistic)
     return float(by_class.mean() if statistic == "average" else by_class.max()), float(low), float(high)
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from frlcore.intervals import bootstrap, paired_bootstrap
+from frlcore.intervals import paired_bootstrap, summary_interval
 from frlcore.repro.paper import plan
 from frlcore.repro.paper.claims import FAIR, Claim
 from frlcore.repro.paper.drawing import closed, label_points, short, told
@@ -117,7 +117,7 @@ def overview(found: Results) -> Figure:
     for method in found.present:
         errors, color = found.errors(method), _color(method)
         worst, average = 100 * errors.worst("robust")[1], 100 * errors.average("robust")
-        wide, tall = (bootstrap(found.labels, found.wrong(method, "robust"), s) for s in ("worst", "average"))
+        wide, tall = (summary_interval(found.labels, found.wrong(method, "robust"), s) for s in ("worst", "average"))
         points[method] = worst, average
         origin = method.removesuffix("+average").removesuffix("-average") if averaged(method) else CONTROL
         if method != CONTROL and origin in points:  # what an arrow starts from stands before in the plan
@@ -179,8 +179,10 @@ def advice(found: Results, tested: pd.DataFrame) -> str:
     if tied:
         names = ", ".join(f"{plan.label(one)} ({worst[one]:.1f}%, average {average[one]:.1f}%)" for one in tied)
         lines.append(f"The 95% interval of the paired difference does not tell it apart from: {names}.")
-        pick = min([best, *tied], key=average.__getitem__)
-        lines.append(f"Of these **{plan.label(pick)}** has the lowest average robust error: on these data, use it.")
+        sure = [one for one in (best, *tied) if _row(tested, one, CONTROL)["p_holm"] < ALPHA]
+        pick = min(sure, key=average.__getitem__)
+        lines.append(f"Of those whose gain over the control is clear after correction **{plan.label(pick)}** has the "
+                     "lowest average robust error: on these data, use it.")  # fmt: skip
     else:
         lines.append("The 95% interval of the paired difference tells every other method apart from it: on these data, "
                      "use it where the worst class is what counts.")  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from frlcore.intervals import Difference, bootstrap
+from frlcore.intervals import Difference, brackets, summary_interval
 from frlcore.repro.paper import plan, remembered, theirs
 from frlcore.repro.paper.methods import breakable
 from frlcore.repro.paper.records import KINDS, STATISTICS, Results, tidy
@@ -144,7 +144,7 @@ def averages(found: Results) -> pd.DataFrame:
                     continue
                 errors = found.errors(method)
                 value = getattr(errors, statistic)(kind)
-                low, high = bootstrap(found.labels, found.wrong(method, kind), statistic)
+                low, high = summary_interval(found.labels, found.wrong(method, kind), statistic)
                 cells[head] = cell(f"{100 * value:.1f}", 100 * low, 100 * high)
     return pd.DataFrame(frame).T.rename_axis("Method")
 
@@ -265,7 +265,8 @@ def _change(change: Difference, printed: float) -> str:
     return cell(f"{100 * change.difference:+.1f}", 100 * change.low, 100 * change.high, printed, form="+.1f")
 
 
-def cell(value: str, low: float, high: float, printed: float = math.nan, form: str = ".0f") -> str:
+def cell(value: str, low: float, high: float, printed: float = math.nan, form: str = "") -> str:
     """One line of a table: the value, its interval, and what the paper prints where it does."""
     beside = "" if math.isnan(printed) else f" · paper {printed:{'+' if '+' in form else ''}.1f}"
-    return f"{value} <small>[{low:{form}}, {high:{form}}]{beside}</small>"
+    limits = f"[{low:{form}}, {high:{form}}]" if form else brackets(low, high)
+    return f"{value} <small>{limits}{beside}</small>"

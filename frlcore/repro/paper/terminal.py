@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 
-from frlcore.intervals import bootstrap, interval
+from frlcore.intervals import brackets, interval, summary_interval
 from frlcore.repro.paper import claims, plan, tables
 from frlcore.repro.paper.methods import parse
 from frlcore.repro.paper.records import KINDS, STATISTICS, Record, Results
@@ -36,8 +36,9 @@ def _rows(found: Results, method: str, error: str) -> list[dict[str, object]]:
     by_class = {name: wrong[:, labels == c] for c, name in enumerate(found.classes) if (labels == c).any()}
     values = {name: float(part.mean()) for name, part in by_class.items()}
     worst = max(values, key=values.__getitem__)
-    cells = [("average", "", sum(values.values()) / len(values), *bootstrap(labels, wrong, "average"), len(labels)),
-             ("worst", worst, values[worst], *bootstrap(labels, wrong, "worst"), len(labels))]  # fmt: skip
+    summaries = {"average": ("", sum(values.values()) / len(values)), "worst": (worst, values[worst])}
+    cells = [(statistic, *shown, *summary_interval(labels, wrong, statistic), len(labels))
+             for statistic, shown in summaries.items()]  # fmt: skip
     for name, part in by_class.items():
         low, high = interval(values[name] * part.shape[1], part.shape[1])
         cells.append(("class", name, values[name], float(low), float(high), part.shape[1]))
@@ -62,7 +63,7 @@ def terminal(found: Results, frame: pd.DataFrame) -> Group:
             table.add_column(f"{statistic} [95%]", justify="right", no_wrap=True)
         for method in [m for m in checks.records if error in ERRORS[parse(m)[2]]]:
             mine = frame[(frame.method == method) & (frame.error == error)] if method in checks.present else frame[:0]
-            cells = [f"{row['value']:.1f} \\[{row['low']:.0f}, {row['high']:.0f}]"
+            cells = [f"{row['value']:.1f} \\{brackets(row['low'], row['high'])}"
                      for row in mine[mine.statistic.isin(STATISTICS)].to_dict("records")]  # fmt: skip
             table.add_row(plan.label(parse(method)[0].name), *(cells or [tables.PENDING]))
         blocks.append(Group(table))
@@ -90,7 +91,7 @@ def classwise(found: Results, frame: pd.DataFrame) -> Group:
             for method in found.records:
                 rows = _where(frame, method, "class", kind)
                 cells += [
-                    f"{row['value']:.1f} \\[{row['low']:.0f}, {row['high']:.0f}]"
+                    f"{row['value']:.1f} \\{brackets(row['low'], row['high'])}"
                     for row in rows[rows["class"] == name].to_dict("records")
                 ] or [tables.PENDING]
             table.add_row(name, *cells)
@@ -111,7 +112,7 @@ def methods(found: Results, frame: pd.DataFrame, kinds: tuple[str, ...] = KINDS)
             cells = []
             for statistic in STATISTICS if method in found.present else ():
                 (row,) = _where(frame, method, statistic, kind).to_dict("records")
-                cells.append(f"{row['value']:.1f} \\[{row['low']:.0f}, {row['high']:.0f}]")
+                cells.append(f"{row['value']:.1f} \\{brackets(row['low'], row['high'])}")
                 cells.append("" if math.isnan(row["paper"]) else f"{row['paper']:.1f}")
             table.add_row(plan.label(method), *(cells or [tables.PENDING]))
         blocks.append(table)

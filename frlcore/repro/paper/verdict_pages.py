@@ -94,7 +94,7 @@ def shown_tests(judged: Judged, sections: Iterable[str]) -> pd.DataFrame:
     cells: dict[str, dict[str, str]] = {}
     for name, (_, tests) in judged.items():
         for row in tests[tests.section.isin(list(sections))].to_dict("records"):
-            line = cells.setdefault(f"**{row['number']}** {row['test']}", {})
+            line = cells.setdefault(f"**{row['number']}** {row['test']}{' (added later)' * row['added']}", {})
             line[plan.edition(name).title] = _outcome(row)
     frame = pd.DataFrame.from_dict(cells, orient="index", columns=[plan.edition(name).title for name in judged])
     return frame.dropna(axis=1, how="all").fillna("").rename_axis("Claim and test")

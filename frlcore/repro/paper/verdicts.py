@@ -20,7 +20,8 @@ OPEN = "cannot tell at this resolution"
 VERDICTS = ("reproduced", "direction only", "partly", "mixed", "not reproduced", OPEN, "not yet run",
             "not in this edition", "see the theory")  # fmt: skip
 HARD = {"spread": "hardest − easiest class", "hard": "2 hardest − 2 easiest classes"}
-COLUMNS = ["number", "section", "test", "difference", "low", "high", "paper", "p", "p_holm", "verdict", "beside"]
+COLUMNS = ["number", "section", "test", "difference", "low", "high", "paper", "p", "p_holm", "verdict", "beside",
+           "added"]  # fmt: skip
 
 
 def describe(claim: Claim) -> str:
@@ -89,7 +90,8 @@ def judge(
 
     p-values are adjusted over all tests of the edition (Holm); those of Section 5.3 come from `ablation.effects`,
     adjusted among themselves. A verdict goes by the 95% intervals; "clear for" and "clear against" count the tests that
-    hold and that are contradicted adjusted, too. Numbers that the paper gives stand among the tests, without a p-value.
+    hold and that are contradicted adjusted, too. Tests "added" to a claim can only count against it. Numbers that the
+    paper gives stand among the tests, without a p-value.
     """
     rows, tested, found = [], [], {}
     for number, one in enumerate(statements, start=1):
@@ -101,7 +103,7 @@ def judge(
             found[one.plan] = results(one.plan, edition, store, checkpoint=checkpoint, broken=broken)
         judged = _judge(found[one.plan], one, store)
         tested.append(judged.assign(number=number, section=one.section))
-        word = conclude(judged.verdict)
+        word = conclude(judged.verdict[~judged.added | (judged.verdict != "holds")])
         command = found[one.plan].command if word == "not yet run" else ""
         rows.append(row | {"verdict": word, "command": command})
     tests = pd.concat(tested, ignore_index=True)[COLUMNS]
@@ -121,20 +123,22 @@ def judge(
 def _judge(found: Results, one: Statement, store: Store | None) -> pd.DataFrame:
     """The tests of one statement on its records, one row each; those of `ablation.effects` come adjusted."""
     if not one.group:
-        words = [describe(claim) for claim in one.tests]
-        judged = claims.compare(found, list(one.tests), store).assign(test=words)
+        tests = [*one.tests, *one.added]
+        judged = claims.compare(found, tests, store).assign(test=[describe(claim) for claim in tests])
+        judged["added"] = judged.index >= len(one.tests)
         if one.numbers:
             given = claims.beside(found, one.numbers, store).assign(test=[describe_number(n) for n in one.numbers])
             given["beside"] = [_beside(n, ours) for n, ours in zip(one.numbers, given.difference, strict=True)]
-            judged = pd.concat([judged, given])
+            judged = pd.concat([judged, given.assign(added=False)])
         return judged.reindex(columns=COLUMNS)
     mine = [claim.group == one.group for claim in ablation.EFFECTS]
     if found.missing:
-        return pd.DataFrame([{"test": f"{one.group}: all tests", "verdict": "not yet run"}], columns=COLUMNS)
+        missing = {"test": f"{one.group}: all tests", "verdict": "not yet run", "added": False}
+        return pd.DataFrame([missing], columns=COLUMNS)
     judged = ablation.effects(found, found.edition.ablation_class)[mine]
     target = found.edition.ablation_class
     words = [f"class “{target}”: {text}" for text in judged.claim]
-    return judged.assign(test=words, p_holm=judged.p, p=np.nan).reindex(columns=COLUMNS)
+    return judged.assign(test=words, p_holm=judged.p, p=np.nan, added=False).reindex(columns=COLUMNS)
 
 
 def everywhere(
