@@ -56,12 +56,15 @@ def batches(
             batch = part[start : start + size]
             yield batch, later + len(part) - start - len(batch)
         if precision is not None:
-            going &= ~_narrow(labels, kept, precision)
+            going &= ~_narrow(labels, kept, precision, rank < last)
 
 
-def _narrow(labels: np.ndarray, kept: Kept, precision: float) -> np.ndarray:
-    """Which classes have an interval that reaches at most `precision` to either side, `(C,) bool`."""
-    done, count = kept.done, int(labels.max()) + 1
+def _narrow(labels: np.ndarray, kept: Kept, precision: float, seen: np.ndarray) -> np.ndarray:
+    """Which classes have an interval that reaches at most `precision` to either side, `(C,) bool`.
+
+    Only images `seen (N,)` by this look count: a call that goes on has those of later looks already.
+    """
+    done, count = kept.done & seen, int(labels.max()) + 1
     n = np.bincount(labels[done], minlength=count)
     wrong = np.bincount(labels[done & (kept.adversarial != labels)], minlength=count)
     low, high = interval(wrong, n, level(labels, precision))

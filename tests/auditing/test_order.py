@@ -64,6 +64,20 @@ def test_the_intervals_hold_wherever_the_classes_stop() -> None:
     assert missed <= 0.05 * 400 and missed < narrow
 
 
+def test_a_killed_audit_looks_where_it_would_have_looked() -> None:
+    labels = np.repeat([0, 1, 2], [400, 300, 400])
+    wrong = np.random.default_rng(3).random(1100) < np.array([0.0, 0.1, 0.5])[labels]
+    seen, whole = walked(labels, wrong, 40, 0.08)
+    assert len(set(np.bincount(labels[whole.done]))) == 3  # the classes stop at different looks
+    for killed in range(len(seen)):
+        kept = Kept(None, "", len(labels))
+        kept.adversarial[np.concatenate([np.array([], int), *seen[:killed]])] = 0
+        kept.adversarial[kept.done] = np.where(wrong, labels + 1, labels)[kept.done]
+        for at, _ in order.batches(labels, 40, 0, 0.08, kept):
+            kept.adversarial[at] = np.where(wrong[at], labels[at] + 1, labels[at])
+        assert np.array_equal(kept.adversarial, whole.adversarial), killed
+
+
 SETTING = """
 import os, signal, sys, torch, frlcore
 model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(36, 2))

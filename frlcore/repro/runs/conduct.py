@@ -60,6 +60,7 @@ def conduct(
         )
     spent = clock(time.monotonic() - begin)
     if left:
-        console.print(f"Stopped at the time limit after {spent}: {left} of {len(runs)} runs to go. Run again to go on.")
+        limit = "" if deadline is None else " at the time limit"
+        console.print(f"Stopped{limit} after {spent}: {left} of {len(runs)} runs to go. Run again to go on.")
     else:
         console.print(f"Trained and tested {len(todo)} runs in {spent}.")

@@ -101,10 +101,13 @@ def run_local(
 
 
 def unfinished(runs: Sequence[Task], store: Store) -> list[Task]:
-    """Runs without a result, and runs that one of these starts from and whose weights are not at hand."""
-    done = {run.key for run in runs if store.done(run.key)}
-    starts = {run.start.key for run in runs if run.start and run.key not in done}
-    return [run for run in runs if run.key not in done or (run.key in starts and not store.trained(run.key))]
+    """Runs without a result, and runs that one of these starts from, or one of those, whose weights are not at hand."""
+    todo = {run.key for run in runs if not store.done(run.key)}
+    while True:
+        starts = {run.start.key for run in runs if run.start and run.key in todo} - todo
+        if not (more := {key for key in starts if not store.trained(key)}):
+            return [run for run in runs if run.key in todo]
+        todo |= more
 
 
 def usual(runs: Sequence[Task], device: str) -> str:

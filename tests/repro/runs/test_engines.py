@@ -423,6 +423,17 @@ def test_control_c_says_one_line(store: Store, moment: str) -> None:
         assert until(lambda: not members(process.pid), 10)
 
 
+def test_the_parents_of_a_parent_without_weights_are_trained_again_too(undisturbed: Store, tmp_path: Path) -> None:
+    names = ("pgd", "frl-reweight+remargin-0.05", "frl-reweight+remargin-0.05+autoattack")
+    runs = [plan.run("smoke", method) for method in names]
+    store = Store(tmp_path / "store", tmp_path / "published")
+    for run in runs[:2]:
+        shutil.copytree(undisturbed.folder(run.key), store.published / run.key[:20])
+        (store.published / run.key[:20] / "last.safetensors").unlink()
+    assert unfinished(runs[:2], store) == [] and unfinished(runs[1:], store) == runs[1:]
+    assert unfinished(runs, store) == unfinished(runs[::-1], store)[::-1] == runs
+
+
 def test_a_published_parent_without_weights_is_trained_again(undisturbed: Store, tmp_path: Path) -> None:
     parent, child = (plan.run("smoke", method) for method in ("pgd", "frl-reweight+remargin-0.05"))
     store = Store(tmp_path / "store", tmp_path / "published")
