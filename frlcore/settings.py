@@ -194,7 +194,7 @@ class Training:
     def decay(self, time: float) -> float:
         """How far the learning rate has fallen after `time` epochs, as a factor of its highest value."""
         if self.schedule == "linear":
-            return min(1.0, (self.epochs - time) / max(self.epochs - 1, 1))
+            return min(1.0, max(0.0, self.epochs - time) / max(self.epochs - 1, 1))
         return 0.1 ** sum(time >= m for m in self.milestones)
 
     def rate(self, time: float) -> float:

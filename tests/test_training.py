@@ -294,6 +294,7 @@ def test_a_schedule_rises_over_the_first_epoch_and_falls_after_it(
 def test_a_linear_schedule_tells_policies_how_far_the_rate_has_fallen() -> None:
     how = Training("trades", epochs=5, lr=0.1, schedule="linear")
     assert [how.decay(epoch) for epoch in range(5)] == pytest.approx([1, 1, 0.75, 0.5, 0.25])
+    assert replace(how, rates_early=2).policy_decay(4) == 0  # and not below
     with pytest.raises(UserError, match="'linear' has no milestones"):
         replace(how, milestones=(2,))
     with pytest.raises(UserError, match="unknown schedule 'cosine'; known: warm-up, linear"):

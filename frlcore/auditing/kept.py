@@ -7,19 +7,22 @@ import json
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from frlcore.answers import Model
+from frlcore.errors import UserError
 from frlcore.saving import put
 
 NOT_YET = -1
+FIELDS = {"key", "clean", "adversarial", "seconds", "heard"}
 
 
 class Kept:
     """Predictions of the images that are done, clean and attacked, `(N,) int64`; NOT_YET for the others.
 
     With a `path` they are written there and read from there, if it was the same audit: `key` names model, images and
-    settings.
+    settings. Raises UserError where `path` holds something else than an audit's work.
     """
 
     def __init__(self, path: Path | None, key: str, count: int) -> None:
@@ -27,12 +30,22 @@ class Kept:
         self.clean, self.adversarial = (np.full(count, NOT_YET) for _ in range(2))
         self.seconds = 0.0
         self.heard: dict[str, int] = {}  # warnings, and in how many batches
+        if path and path.exists():
+            self._take(path)
+
+    def _take(self, path: Path) -> None:
         try:
-            found = json.loads(path.read_bytes()) if path else {}
-        except (OSError, ValueError):  # none yet, or damaged
-            return
-        if found.get("key") == key:
-            self.clean, self.adversarial = (np.array(found[name]) for name in ("clean", "adversarial"))
+            found = json.loads(path.read_bytes())
+            if set(found) != FIELDS:
+                raise ValueError
+            clean, adversarial = (np.array(found[name], dtype=np.int64) for name in ("clean", "adversarial"))
+            if found["key"] == self.key and not clean.shape == adversarial.shape == self.clean.shape:
+                raise ValueError
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(f"{path} holds no unfinished audit, so it is left alone; name another file, or delete it"
+                            ) from error  # fmt: skip
+        if found["key"] == self.key:
+            self.clean, self.adversarial = clean, adversarial
             self.seconds, self.heard = found["seconds"], found["heard"]
 
     @property
@@ -57,5 +70,5 @@ def fingerprint(model: Model, answers: Tensor) -> str:
         for name, weights in sorted(model.state_dict().items()):
             sha.update(name.encode())
             if isinstance(weights, Tensor):  # a module may keep other things there
-                sha.update(weights.detach().cpu().contiguous().flatten().view(-1).numpy().tobytes())
+                sha.update(weights.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return sha.hexdigest()

@@ -144,8 +144,8 @@ def divide(
     """Split decoded pictures `(N, 3, H, W) uint8` into parts of which no two share a picture, and what to say of it.
 
     A picture that stands several times in a class counts once and keeps its copies beside it. One that stands in
-    several classes is for training alone, whatever it is there; where the folder is split already, what validation or
-    test holds, too, is left out of training. Raises UserError for shares out of range and a class that is too small.
+    several classes is in no validation and no test part; where the folder is split already, what validation or test
+    holds, too, is left out of training. Raises UserError for shares out of range and a class that is too small.
     """
     if not (validation > 0 and test > 0 and validation + test < 1):
         raise UserError(f"validation and test must be positive shares below 1 in sum, not {validation} and {test}")
@@ -160,23 +160,22 @@ def divide(
         notes.append(f"{copies} of {len(images)} images are copies of others; identical pictures stay in one part")
     if torn.any():
         both = len(np.unique(original[torn]))
-        notes.append(f"{both} pictures stand in more than one class; they are used for training only")
+        notes.append(f"{both} pictures stand in more than one class; they are in no validation and no test part")
     drawn = {name: share for name, share in (("test", test), ("validation", validation)) if name not in given}
-    parts = []
-    for label, order in enumerate(shuffled_classes(labels, seed)):
-        part = _split_class(order, given[order], original[order], torn[order], drawn)
-        if not all(len(positions) for positions in part):
-            raise UserError(
-                f"class '{listing.classes[label]}' in {plain(listing.root)} has {len(order)} images, of which "
-                f"{len(np.unique(original[order][~torn[order]]))} differ from each other and from the other classes, "
-                "too few for a training, validation and test split"
-            )
-        parts.append(part)
+    orders = list(shuffled_classes(labels, seed))
+    parts = [_split_class(order, given[order], original[order], torn[order], drawn) for order in orders]
     held_out = original[np.concatenate([positions for part in parts for positions in part[1:]])]
     leaks = [np.isin(original[part[0]], held_out) for part in parts]
     if leaked := int(sum(leak.sum() for leak in leaks)):
         notes.append(f"{leaked} training images stand in validation or test, too; training goes without them")
         parts = [(part[0][~leak], *part[1:]) for part, leak in zip(parts, leaks, strict=True)]
+    for name, order, part in zip(listing.classes, orders, parts, strict=True):
+        if not all(len(positions) for positions in part):
+            raise UserError(
+                f"class '{name}' in {plain(listing.root)} has {len(order)} images, of which "
+                f"{len(np.unique(original[order][~torn[order]]))} differ from each other and from the other classes, "
+                "too few for a training, validation and test split"
+            )
     facts = DataInfo(
         name=listing.root.resolve().name,
         classes=listing.classes,
@@ -238,7 +237,7 @@ def _split_class(
 
     The parts in `drawn` take their share of the pictures that are not held out already, copies along with them.
     """
-    found = {name: order[given == name] for name in PARTS}
+    found = {name: order[(given == name) & ~torn] for name in PARTS}
     pool = (given == "") | (given == "train")
     at = np.sort(np.unique(original[pool & ~torn], return_index=True)[1])
     pictures = original[pool & ~torn][at]  # each once, in the random order

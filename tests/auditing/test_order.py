@@ -13,7 +13,8 @@ import torch
 
 import frlcore
 from frlcore.auditing import order
-from frlcore.auditing.kept import Kept
+from frlcore.auditing.kept import Kept, fingerprint
+from frlcore.errors import UserError
 from frlcore.intervals import interval
 
 
@@ -78,6 +79,34 @@ def test_a_killed_audit_looks_where_it_would_have_looked() -> None:
         assert np.array_equal(kept.adversarial, whole.adversarial), killed
 
 
+@pytest.mark.parametrize("content", [b"my notes", b"{", b"[1, 2]", b'{"key": "k"}', b'{"a": 1}'])
+def test_a_file_that_is_no_audits_is_left_alone(tmp_path: Path, content: bytes) -> None:
+    (path := tmp_path / "mine.json").write_bytes(content)
+    with pytest.raises(UserError, match="holds no unfinished audit, so it is left alone; name another file"):
+        Kept(path, "k", 3)
+    assert path.read_bytes() == content
+
+
+def test_work_goes_on_with_its_warnings_and_its_time(tmp_path: Path) -> None:
+    first = Kept(tmp_path / "kept", "k", 3)
+    first.heard["odd"] = 2
+    first.add(np.array([1]), np.array([0]), np.array([2]), 1.5)
+    second, other = Kept(tmp_path / "kept", "k", 3), Kept(tmp_path / "kept", "another", 3)
+    assert second.adversarial.tolist() == [-1, 2, -1] and (second.seconds, second.heard) == (1.5, {"odd": 2})
+    assert not other.done.any() and (other.seconds, other.heard) == (0.0, {})
+    with pytest.raises(UserError, match="holds no unfinished audit"):
+        Kept(tmp_path / "kept", "k", 4)  # the same key, and yet not as many images
+
+
+def test_weights_of_any_type_have_a_fingerprint() -> None:
+    model = torch.nn.Linear(2, 2)
+    model.register_buffer("scale", torch.ones(3, dtype=torch.bfloat16))
+    model.register_buffer("flag", torch.tensor(True))
+    before = fingerprint(model, torch.zeros(1))
+    model.scale += 1
+    assert fingerprint(model, torch.zeros(1)) != before
+
+
 SETTING = """
 import os, signal, sys, torch, frlcore
 model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(36, 2))
@@ -120,8 +149,6 @@ def test_work_on_other_weights_images_or_settings_is_not_taken_for_this_one(tmp_
     assert first() == 0
     images[0] = 1 - images[0]
     assert first() == 0
-    (tmp_path / "kept").write_text("{")
-    assert [first(), first()] == [0, 8]
 
 
 def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:

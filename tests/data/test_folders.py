@@ -315,7 +315,7 @@ def test_a_picture_of_two_classes_is_for_training_alone_and_counted(tmp_path: Pa
     splits = data.image_folder(root, size=8, say=said.append)
     found = [[image.numpy().tobytes() in torn for image in part.images] for part in parts(splits)]
     assert [sum(part) for part in found] == [12, 0, 0] and len(splits.train) + len(splits.validation) > 12
-    assert "6 pictures stand in more than one class; they are used for training only" in said
+    assert "6 pictures stand in more than one class; they are in no validation and no test part" in said
 
 
 def test_classes_that_look_the_same_are_refused(tmp_path: Path) -> None:
@@ -354,6 +354,27 @@ def test_training_goes_without_what_its_split_holds_out(tmp_path: Path) -> None:
     splits = data.image_folder(tmp_path / "pets", size=8, say=said.append)
     assert [len(part) for part in parts(splits)] == [20, 8, 10]
     assert said == ["3 training images stand in validation or test, too; training goes without them"]
+
+
+def test_a_split_of_ones_own_tests_no_picture_of_two_classes(tmp_path: Path) -> None:
+    for first, (part, count) in enumerate((("train", 10), ("val", 4), ("test", 5))):
+        fill(tmp_path / "pets" / part, {"cat": count, "dog": count}, first=1000 * first)
+    for at in ("test/dog", "train/cat"):
+        (tmp_path / "pets" / at / "torn.png").write_bytes((tmp_path / "pets/test/cat/000.png").read_bytes())
+    said: list[str] = []
+    splits = data.image_folder(tmp_path / "pets", size=8, say=said.append)
+    assert [len(part) for part in parts(splits)] == [21, 8, 9]
+    assert said == ["1 pictures stand in more than one class; they are in no validation and no test part"]
+
+
+def test_a_class_whose_training_is_its_test_is_one_line(tmp_path: Path) -> None:
+    for first, (part, count) in enumerate((("train", 2), ("val", 2), ("test", 2))):
+        fill(tmp_path / "pets" / part, {"cat": count, "dog": count}, first=1000 * first)
+    for i in range(2):
+        copied = (tmp_path / f"pets/test/dog/00{i}.png").read_bytes()
+        (tmp_path / f"pets/train/dog/00{i}.png").write_bytes(copied)
+    with pytest.raises(UserError, match="class 'dog' .* 6 images, of which 4 differ .*too few for a training"):
+        data.image_folder(tmp_path / "pets", size=8)
 
 
 def test_parts_with_other_classes_are_one_line(tmp_path: Path) -> None:

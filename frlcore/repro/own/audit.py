@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,13 +35,10 @@ from frlcore.repro import places
 from frlcore.repro.own.findings import terminal, write
 from frlcore.repro.own.fit import number, radius
 from frlcore.repro.own.model import Given, load
-from frlcore.repro.own.unfinished import STATE, admit
-from frlcore.repro.runs.locks import held
+from frlcore.repro.own.unfinished import at_work
 from frlcore.repro.runs.progress import LINE_SECONDS, clock
-from frlcore.repro.runs.task import canonical
 from frlcore.repro.runs.worker import machine
 from frlcore.repro.surroundings import processors
-from frlcore.saving import put
 from frlcore.settings import NORMS
 
 CIFAR = "cifar10"
@@ -105,16 +100,15 @@ def audit_files(job: Job, out: Path, *, command: str, device: str = "auto", cons
 
     Raises UserError, with nothing written, for models, images and settings that do not fit together.
     """
-    admit(out, asdict(job))
     where = pick_device(device)
     torch.set_num_threads(min(torch.get_num_threads(), processors()))  # torch sees the cores, not a quota of them
-    given = {name: load(name, job.norm) for name in (job.model, job.against) if name}
-    images, labels, classes, notes = _images(job, given)
-    chosen = _chosen(labels, job.per_class, job.seed)
-    images, labels = images[chosen], labels[chosen]
-    for line in notes:
-        console.print(line, soft_wrap=True, markup=False)
-    with _state(out, job) as state:
+    with at_work(out, asdict(job), "frl audit") as state:
+        given = {name: load(name, job.norm) for name in (job.model, job.against) if name}
+        images, labels, classes, notes = _images(job, given)
+        chosen = _chosen(labels, job.per_class, job.seed)
+        images, labels = images[chosen], labels[chosen]
+        for line in notes:
+            console.print(line, soft_wrap=True, markup=False)
         found = {}
         for file, (name, model) in zip(KEPT, given.items(), strict=False):
             with _Bar(name, len(images), console) as bar:
@@ -130,6 +124,7 @@ def audit_files(job: Job, out: Path, *, command: str, device: str = "auto", cons
         against = found[job.against] if job.against else None
         write(out, this, against, names=(job.model, job.against), data=job.data, images=chosen.numpy(), notes=notes,
               facts={"command": command, "machine": _machine(where)})  # fmt: skip
+        shutil.rmtree(state)
     console.print(terminal(this))
     for line in [this.in_words(), *([in_words(this.compare(against))] if against else [])]:
         console.print(line, soft_wrap=True, markup=False)
@@ -173,30 +168,6 @@ def _chosen(labels: torch.Tensor, per_class: int | None, seed: int) -> torch.Ten
     if per_class is None:
         return torch.arange(len(labels))
     return torch.from_numpy(np.sort(np.concatenate([o[:per_class] for o in shuffled_classes(labels.numpy(), seed)])))
-
-
-@contextmanager
-def _state(out: Path, job: Job) -> Iterator[Path]:
-    """The folder of unfinished work: it stays when that is interrupted, and goes when it is done or has not begun."""
-    state = out / STATE
-    kept = [state / name for name in KEPT]
-    try:
-        state.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write into {out}: {error.strerror or error}; choose another --out") from error
-    with held(state / "lock", timeout=0) as mine:
-        if not mine:
-            raise UserError(f"another frl audit is at work in {out}; wait for it or choose another --out")
-        try:
-            put(state / "settings.json", canonical(asdict(job)))
-            yield state
-            for path in kept:
-                path.unlink(missing_ok=True)
-        finally:
-            if not any(path.exists() for path in kept):
-                shutil.rmtree(state)
-                if not any(out.iterdir()):
-                    out.rmdir()
 
 
 def _machine(device: torch.device) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from frlcore.policies import build
 from frlcore.repro.own import duration, report
 from frlcore.repro.own import images as fit_images
 from frlcore.repro.own.model import Given, weights
-from frlcore.repro.own.unfinished import STATE, admit
+from frlcore.repro.own.unfinished import STATE, at_work
 from frlcore.repro.runs.progress import LINE_SECONDS, clock
 from frlcore.repro.runs.store import Store
 from frlcore.repro.runs.task import canonical
@@ -130,26 +130,18 @@ def fit_folder(job: Job, out: Path, *, device: str = "auto", console: Console) -
     published: dict[str, Any] = scaled(job.method, stages[1])
     chosen = published if job.method != "frl" else {"variant": job.variant, "tau": job.tau}
     policy = build(job.method, len(listing.classes), **chosen)
-    admit(out, job.settings())
-    images = fit_images.read(listing, job.size, out / STATE, console)
-    splits, notes = divide(listing, images, seed=job.seed, augment=job.augment)
-    notes = [*listing.notes, *notes, *([MAY_KNOW] if given else [])]
-    for line in notes:
-        console.print(line, soft_wrap=True, markup=False)
-    check(splits, policy, list(stages))
-    settings = {**job.settings(), "digest": splits.info.digest}
-    keys = {stage: hashlib.sha256(canonical({**settings, "stage": stage})).hexdigest() for stage in STAGES}
-    try:
-        (out / STATE).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write into {out}: {error.strerror or error}; choose another --out") from error
-    store = Store(out / STATE, elsewhere="another --out", published=None)
-    with store.lock(keys[STAGES[0]], time.time()) as held:
-        if not held:
-            raise UserError(f"another frl fit is at work in {out}; wait for it or choose another --out")
-        put(out / STATE / "settings.json", canonical(job.settings()))
-        fit_images.keep(images, listing, job.size, out / STATE)
-        resume = {stage: state for stage, key in keys.items() if (state := store.load_state(key))}
+    with at_work(out, job.settings(), "frl fit") as state:
+        images = fit_images.read(listing, job.size, state, console)
+        splits, notes = divide(listing, images, seed=job.seed, augment=job.augment)
+        notes = [*listing.notes, *notes, *([MAY_KNOW] if given else [])]
+        for line in notes:
+            console.print(line, soft_wrap=True, markup=False)
+        check(splits, policy, list(stages))
+        settings = {**job.settings(), "digest": splits.info.digest}
+        keys = {stage: hashlib.sha256(canonical({**settings, "stage": stage})).hexdigest() for stage in STAGES}
+        store = Store(state, elsewhere="another --out", published=None)
+        fit_images.keep(images, listing, job.size, state)
+        resume = {stage: saved for stage, key in keys.items() if (saved := store.load_state(key))}
         model = models.build(job.model, num_classes=len(splits.info.classes), in_channels=3, seed=job.seed)
         if given:
             model.load_state_dict(given.model.state_dict())
@@ -173,7 +165,7 @@ def fit_folder(job: Job, out: Path, *, device: str = "auto", console: Console) -
                                seed=job.seed)  # fmt: skip
         save_model(out / OUTPUTS[0], model, name=job.model, info=splits.info, notes=job.settings())
         _report(found, job, splits, notes, fitted.selected_epoch, out, console)
-    shutil.rmtree(out / STATE)
+        shutil.rmtree(state)
     for name in OUTPUTS:
         for stale in out.glob(f".{name}.*"):  # a process that died while it wrote
             stale.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -27,7 +28,9 @@ def read(listing: Listing, size: int, state: Path, console: Console) -> np.ndarr
                 console.print(f"Going on with {len(kept['images'])} images that were read before.")
                 return kept["images"]
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
-        pass  # not there, or cut off: they are read again
+        pass  # not there, or cut off
+    with suppress(OSError):  # or of other files: `keep` writes it anew
+        (state / KEPT).unlink(missing_ok=True)
     count = len(listing.files)
     console.print(
         f"Reading {count} images at {size} x {size} pixels: {gigabytes(count * 3 * size**2)} of memory.", soft_wrap=True
