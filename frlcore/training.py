@@ -5,7 +5,7 @@ Algorithm 1 of the paper, with the symbols used here:
     f             <- start weights (FRL: a robust model)
     phi_nat, phi_bndy <- 0
     repeat
-        R_nat,i, R_bndy,i <- EVAL(f, eps) on the validation split         steps 5-6   evaluate.outcomes
+        R_nat,i, R_bndy,i <- EVAL(f, eps) on the validation split         steps 5-6   evaluate.walk
         phi_nat, phi_bndy, eps_i <- policy(R_nat, R_bndy, tau, alpha)     steps 7-8   policies
         f <- TRAIN(f, phi, eps)                                           step 9      train_epoch
     until the epochs are over (a fixed number; violations are logged)     step 10
@@ -66,7 +66,8 @@ def train(
     result's `epoch` tells. After the last epoch it cannot: the last weights are validated in any case. The history's
     entry e holds the validation errors after e epochs and what the policy made of them for epoch e + 1. `slope` is what
     the validation climbs (`evaluate.walk`). Raises UserError when a batch is larger than the training split or than
-    the device's memory, and when the policy asks for what this training does not have.
+    the device's memory, when the policy asks for what this training does not have, and (Diverged) when the loss is no
+    longer finite.
     """
     check_needs(policy, training.objective)
     if len(splits.train.labels) < training.batch_size:

@@ -72,7 +72,7 @@ def audit(
     - `attack`: "pgd", with `steps` steps of eps / 4, or "autoattack", standard but for `queries` of its Square attack
     - `precision`: a class stops once the interval of its robust error reaches at most this far (a fraction) to either
       side; the looks are fixed beforehand and the intervals wider for them (`auditing.order`)
-    - `batch_size`: how many images are attacked at a time, taken from all classes in turn
+    - `batch_size`: how many images are attacked at a time (by AutoAttack at most 500), taken from all classes in turn
     - `seed`: of everything random
     - `device`: "auto", "cpu", "cuda", "cuda:1", ...
     - `keep`: a file that keeps what is done after every batch; the same call goes on from it

@@ -114,10 +114,10 @@ class FeatureMixture:
         """Standard error of class `y` when trained with radius `eps` in [0, eta); eps = 0 is f_nat (A.3)."""
         return normal_tail(self.z(eps, y), log)
 
-    def robust_error(self, eps: Numbers, radius: Numbers, y: Numbers, *, log: bool = False) -> Array:
+    def robust_error(self, eps: Numbers, radius: Numbers, y: Numbers) -> Array:
         """Robust error of class `y` at `radius` >= 0 when trained with radius `eps` in [0, eta)."""
         require(np.asarray(radius) >= 0, "a radius is not negative")
-        return normal_tail(self.z(eps, y) + self.relief(eps, radius) / per_class(y, self.K, 1), log)
+        return normal_tail(self.z(eps, y) + self.relief(eps, radius) / per_class(y, self.K, 1))
 
     def gap(self, eps: Numbers) -> Array:
         """Standard error of class +1 minus that of class -1 when trained with radius `eps`; Eq. 20: it grows."""

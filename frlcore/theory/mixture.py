@@ -45,18 +45,16 @@ def q(K: Numbers) -> Array:
     return 2 / (x + 2) * np.where(x == 0, 1.0, np.log1p(x) / np.where(x == 0, 1.0, x))
 
 
-def optimal_z(r: Numbers, K: Numbers, y: Numbers, weight: Numbers = 1.0) -> Array:
+def optimal_z(r: Numbers, K: Numbers, y: Numbers) -> Array:
     """The argument of the normal tail in Eq. 3: the z-score of class `y` at the optimal intercept.
 
-    `r` > 0 is the margin in standard deviations of class -1, so A = 2 r / (K^2 - 1). `weight` > 0 multiplies the
-    error of class +1 in the objective. NaN where the weighted objective has no stationary point.
+    `r` > 0 is the margin in standard deviations of class -1, so A = 2 r / (K^2 - 1).
     """
     r, K = np.asarray(r, float), np.asarray(K, float)
-    excess = np.log(K / weight)
-    with np.errstate(invalid="ignore"):
-        root = np.sqrt(4 * r**2 + 2 * (K**2 - 1) * excess)
-    minus = -(4 * r**2 + 2 * K**2 * excess) / (2 * r + K * root)
-    plus = (2 * excess - 4 * r**2) / (root + 2 * K * r)
+    log_k = np.log(K)
+    root = np.sqrt(4 * r**2 + 2 * (K**2 - 1) * log_k)
+    minus = -(4 * r**2 + 2 * K**2 * log_k) / (2 * r + K * root)
+    plus = (2 * log_k - 4 * r**2) / (root + 2 * K * r)
     return per_class(y, plus, minus)
 
 
@@ -124,13 +122,13 @@ class GaussianMixture:
         scale = per_class(y, self.K, 1) * np.sqrt(self.d) * self.sigma
         return (-np.asarray(y) * np.asarray(b, float) - self.d * self.gap(eps)) / scale
 
-    def standard_error(self, b: Numbers, y: Numbers, *, log: bool = False) -> Array:
-        """Pr(sign(<1, x> + b) != y | y), y in {-1, +1} (Eq. 14); `log=True` gives its natural logarithm."""
-        return normal_tail(self.z(b, y), log)
+    def standard_error(self, b: Numbers, y: Numbers) -> Array:
+        """Pr(sign(<1, x> + b) != y | y), y in {-1, +1} (Eq. 14)."""
+        return normal_tail(self.z(b, y))
 
-    def robust_error(self, b: Numbers, eps: Numbers, y: Numbers, *, log: bool = False) -> Array:
+    def robust_error(self, b: Numbers, eps: Numbers, y: Numbers) -> Array:
         """Pr(some |delta| <= eps changes the verdict to a wrong one | y), eps in [0, eta) (Eq. 17)."""
-        return normal_tail(self.z(b, y, eps), log)
+        return normal_tail(self.z(b, y, eps))
 
     def boundary_error(self, b: Numbers, eps: Numbers, y: Numbers) -> Array:
         """Pr(right, but wrong under some |delta| <= eps | y): robust minus standard error (Eq. 7, corrected)."""

@@ -158,7 +158,7 @@ def classes(
 
 
 def _sides(found: Results, statistic: str, store: Store | None) -> np.ndarray | None:
-    """The weight (C,) of every class in a statistic where that is a contrast, else zeros; None: not known."""
+    """The weight (C,) of every class in a statistic where that is a contrast, else none (0,); None: not known."""
     contrast, (up, down) = ALONE.get(statistic, (statistic, (1, -1)))
     if contrast not in CONTRASTS:
         return np.zeros(0)

@@ -149,7 +149,7 @@ def missing(edition: str, store: Store | None = None) -> pd.DataFrame:
     return pd.DataFrame(rows.values(), columns=["items", "data", "runs", "passes", "hours", "on", "command"])
 
 
-def counts(editions: Iterable[str], items: Iterable[Item] = ITEMS, store: Store | None = None) -> pd.DataFrame:
+def counts(editions: Iterable[str], store: Store | None = None) -> pd.DataFrame:
     """Finished and needed runs of every item on every edition, seed 0; an edition without the item has needed 0.
 
     What an item's runs start from counts as needed, too, as in `frl status`.
@@ -157,7 +157,7 @@ def counts(editions: Iterable[str], items: Iterable[Item] = ITEMS, store: Store 
     store, rows = store or default_store(), []
     for edition in editions:
         there = plan.plans(edition)
-        for item in items:
+        for item in ITEMS:
             tasks = plan.runs(item.plan, edition) if item.plan in there else []
             done = sum(store.done(task.key) for task in tasks)
             place = plan.place(item.plan, edition).title if tasks else ""
@@ -166,13 +166,13 @@ def counts(editions: Iterable[str], items: Iterable[Item] = ITEMS, store: Store 
     return pd.DataFrame(rows)
 
 
-def shown(counted: pd.DataFrame, parts: Mapping[str, str], items: Iterable[Item] = ITEMS) -> pd.DataFrame:
+def shown(counted: pd.DataFrame, parts: Mapping[str, str]) -> pd.DataFrame:
     """`counts` for a page, one row per item: links into each edition's part of the book (`parts`), and the command.
 
     The links are relative addresses of built pages, as seen from a page of any part.
     """
     rows = []
-    for item in items:
+    for item in ITEMS:
         row = {"In the paper": f"**{item.name}**", "What it shows": item.content}
         for cell in counted[counted["item"] == item.name].to_dict("records"):
             title = plan.edition(cell["edition"]).title

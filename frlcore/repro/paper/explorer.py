@@ -53,9 +53,9 @@ def payload(editions: Sequence[str], store: Store | None = None, *, broken: str 
     return found
 
 
-def page(editions: Sequence[str], *, broken: str = "any") -> HTML:
+def page(editions: Sequence[str]) -> HTML:
     """The explorer as part of a page: the data, and the place where the script draws."""
-    found = payload(editions, broken=broken)
+    found = payload(editions)
     if not found["runs"]:
         return HTML("<p>No run is finished yet; <code>frl run overview --edition digits</code> makes the first.</p>")
     text = json.dumps(found, separators=(",", ":"), ensure_ascii=False).replace("</", "<\\/")

@@ -230,16 +230,17 @@ def discordant(found: Results, reference: str) -> pd.DataFrame:
     return frame
 
 
-def last_moves(found: Results, kind: str = "standard") -> pd.DataFrame:
-    """How far a class's validation error moved in the last epoch, in points: what an epoch more or less would change.
+def last_moves(found: Results) -> pd.DataFrame:
+    """How far a class's standard error on validation moved in the last epoch, in points.
 
-    The mean over classes, folds and seeds, and the largest with its class.
+    That is what an epoch more or less would change: the mean over classes, folds and seeds, and the largest with its
+    class.
     """
     rows = {}
     for method in found.present:
         moves = []
         for _, run in found.history(method).groupby(["seed", "fold"]):
-            before, after = (run[run.epoch == run.epoch.max() - k].set_index("class")[kind] for k in (1, 0))
+            before, after = (run[run.epoch == run.epoch.max() - k].set_index("class").standard for k in (1, 0))
             moves.append(100 * (after - before).abs())
         together = pd.concat(moves, axis=1)
         rows[plan.label(method)] = {

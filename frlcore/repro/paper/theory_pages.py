@@ -42,7 +42,7 @@ for _name, _colour in {"EASY": EASY, "HARD": HARD, "NATURAL": NATURAL, "ROBUST":
 
 SCRIPT = """
 (function () {
-  const root = document.getElementById("NAME");
+  const root = document.getElementById("frl-explorer");
   const data = JSON.parse(root.querySelector("script[type='application/json']").textContent);
   const part = (name) => root.querySelector("[data-part='" + name + "']");
   const x = (u) => WIDTH * (u - data.low) / (data.high - data.low);
@@ -107,7 +107,7 @@ def _range(part: str, text: str, value: str, last: int, start: int) -> str:
     )
 
 
-def explorer(mixture: GaussianMixture, *, ratio: float, eps: float, name: str = "frl-explorer") -> HTML:
+def explorer(mixture: GaussianMixture, *, ratio: float, eps: float) -> HTML:
     """Sliders over eps and K that move the densities, the two thresholds and the errors; starts near `ratio`, `eps`.
 
     `mixture` gives d, eta and sigma (numbers, not arrays). Raises UserError when ratio is outside [1, 4] or eps
@@ -147,9 +147,9 @@ def explorer(mixture: GaussianMixture, *, ratio: float, eps: float, name: str = 
         f"<th>{kind} error,<br>{training} training</th>"
         for kind, training in (("standard", "natural"), ("standard", "robust"), ("robust", "robust"))
     )
-    script = SCRIPT.replace("NAME", name).replace("WIDTH", str(WIDTH)).replace("BASE", str(BASE))
+    script = SCRIPT.replace("WIDTH", str(WIDTH)).replace("BASE", str(BASE))
     return HTML(
-        f'<div class="frl-explorer" id="{name}"><style>{STYLE}</style>'
+        f'<div class="frl-explorer" id="frl-explorer"><style>{STYLE}</style>'
         + _range("eps", "Radius ε", f"{radii[j]:.2f}", len(radii) - 1, j)
         + _range("K", "Ratio of the spreads K", f"{ratios[i]:.1f}", len(ratios) - 1, i)
         + f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{ALT}">'

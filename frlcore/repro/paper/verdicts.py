@@ -141,15 +141,13 @@ def _judge(found: Results, one: Statement, store: Store | None) -> pd.DataFrame:
     return judged.assign(test=words, p_holm=judged.p, p=np.nan, added=False).reindex(columns=COLUMNS)
 
 
-def everywhere(
-    editions: Iterable[str], checkpoint: str = "last", broken: str = "any", store: Store | None = None
-) -> Judged:
+def everywhere(editions: Iterable[str], checkpoint: str = "last", broken: str = "any") -> Judged:
     """`judge` for every edition that can decide at least one statement, in their order, or for all if none can."""
-    found = {name: judge(name, STATEMENTS, checkpoint, broken, store) for name in editions}
+    found = {name: judge(name, STATEMENTS, checkpoint, broken) for name in editions}
     return {name: both for name, both in found.items() if set(both[0].verdict) - set(VERDICTS[-3:])} or found
 
 
-def chosen_classes(edition: str, store: Store | None = None) -> str:
+def chosen_classes(edition: str) -> str:
     """Which classes the contrasts of an edition's tests are between, by data set and network, as a Markdown list."""
     used: dict[str, dict[str, None]] = {}  # by edition, the statistics in order
     for one in STATEMENTS:
@@ -158,9 +156,9 @@ def chosen_classes(edition: str, store: Store | None = None) -> str:
             names |= dict.fromkeys(test.statistic for test in one.tests if test.statistic in HARD)
     lines = []
     for name, statistics in used.items():
-        found, words = results("figure1", name, store), []
+        found, words = results("figure1", name), []
         for statistic in statistics:
-            sides = claims.classes(found, statistic, store)
+            sides = claims.classes(found, statistic)
             groups = [" and ".join(f"“{c}”" for c in side) for side in sides or ()] or ["not known before the runs"]
             words.append(f"{' against '.join(groups)} ({HARD[statistic]})")
         lines += [f"* {found.edition.title}: {', '.join(words)}."] if words else []

@@ -8,7 +8,7 @@
     <store>/<key>/state.safetensors     all that training needs to go on, while it is unfinished; published if asked
 
 Two places are read: the local store (`places.results()`), and the checkout's `data/runs`, the records that are
-published with the book. Only the local store is written.
+published with the book. Runs write into the local store alone; `publish` and `hand_on` copy to the other one.
 """
 
 from __future__ import annotations
