@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 from frlcore.errors import UserError
 from frlcore.intervals import interval, per_example, summary
 
-KINDS = ("standard", "boundary", "boundary_difference", "robust")
+KINDS = ("standard", "boundary", "robust")  # of errors that an example has or has not; see `wrong`
+FIELDS = ("standard", "boundary", "boundary_difference", "robust")  # of `ClassErrors`
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,19 @@ class Outcomes:
     clean: np.ndarray
     adversarial: np.ndarray
     last: np.ndarray | None = None
+
+    def wrong(self, kind: str) -> np.ndarray:
+        """Which examples count as an error of one of KINDS, `(N,) bool`; UserError for another kind."""
+        return wrong(self.label, self.clean, self.adversarial, kind)
+
+
+def wrong(label: np.ndarray, clean: np.ndarray, adversarial: np.ndarray, kind: str) -> np.ndarray:
+    """Which predictions `(..., N)` count as an error of one of KINDS; UserError for another kind (Eq. 7)."""
+    standard, attacked = clean != label, adversarial != label
+    known = {"standard": standard, "boundary": ~standard & attacked, "robust": attacked}
+    if kind not in known:
+        raise UserError(f'unknown error "{kind}"; choose one of: {", ".join(known)}')
+    return known[kind]
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,14 +131,14 @@ class ClassErrors:
 
     def to_dict(self) -> dict[str, list[float]]:
         """Plain lists, for JSON."""
-        return {name: getattr(self, name).tolist() for name in ("n", *KINDS)}
+        return {name: getattr(self, name).tolist() for name in ("n", *FIELDS)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ClassErrors:
         """The inverse of `to_dict`."""
-        return cls(np.asarray(values["n"], dtype=np.int64), *(np.asarray(values[kind], dtype=float) for kind in KINDS))
+        return cls(np.asarray(values["n"], dtype=np.int64), *(np.asarray(values[kind], dtype=float) for kind in FIELDS))
 
     def _get(self, kind: str) -> np.ndarray:
-        if kind not in KINDS:
-            raise UserError(f'unknown error "{kind}"; choose one of: {", ".join(KINDS)}')
+        if kind not in FIELDS:
+            raise UserError(f'unknown error "{kind}"; choose one of: {", ".join(FIELDS)}')
         return getattr(self, kind)

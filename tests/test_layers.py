@@ -38,8 +38,9 @@ WINGS = {
     "repro.runs": "task locks; files; store; pace checks needs export; worker; job; engines; cluster progress; conduct",
     "repro.paper": "editions methods printed; plan; trained records coverage device_plan; "
                    "cost remembered theirs theory_pages drawing; tables; "
-                   "claims figures stronger smoothed theory_figures outside inequality attack_pictures explorer; "
-                   "statements ablation terminal conclusion audits; verdicts headline; verdict_pages successors",
+                   "claims figures stronger theory_figures outside inequality attack_pictures explorer; "
+                   "statements ablation smoothed terminal conclusion audits; verdicts headline; "
+                   "verdict_pages successors",
     "repro.own": "report findings images duration model unfinished; fit; audit; commands",
     "repro.book": "kernels; notebook offline light lab reference numbering; inline page pdf; pages",
 }  # fmt: skip

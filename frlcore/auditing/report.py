@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 
 from frlcore import page as pages
+from frlcore.classwise import KINDS
 from frlcore.intervals import brackets
 
-KINDS = ("standard", "boundary", "robust")
 NOTE = (
     "Errors in percent. Standard: wrong without an attack. Boundary: right without, wrong under the attack. Robust: "
     "wrong at any point of the attack's path; an attack that fails proves nothing, so the true error is at least as "
@@ -70,11 +70,11 @@ def verdict(frame: pd.DataFrame, bias: float) -> str:
     worst, average = rows.loc["worst"], rows.loc["average"]
     alike = int((rows.loc["class"].value == worst["value"]).sum()) - 1
     if alike + 1 == len(rows.loc["class"]):
-        return f"The robust error is {_cell(average)}%, the same for every class."
+        return f"The robust error is {cell(average)}%, the same for every class."
     name = f"“{worst['class']}”" + (f" and {alike} more alike" if alike else "")
     return (
-        f"The robust error is {_cell(average)}% on average and {_cell(worst)}% for the worst class, "
-        f"{name}: {_cell(rows.loc['gap'])} points more. Being chosen as the largest of "
+        f"The robust error is {cell(average)}% on average and {cell(worst)}% for the worst class, "
+        f"{name}: {cell(rows.loc['gap'])} points more. Being chosen as the largest of "
         f"several noisy errors lifts the worst class's by about {100 * bias:.1f} points."
     )
 
@@ -92,14 +92,14 @@ def in_words(table: pd.DataFrame) -> str:
 
 def summary(frame: pd.DataFrame, statistics: Mapping[str, str]) -> list[list[str]]:
     """A row a kind of error, a column a statistic."""
-    cells = {(row["error"], row["statistic"]): _cell(row) for row in frame.to_dict("records")}
+    cells = {(row["error"], row["statistic"]): cell(row) for row in frame.to_dict("records")}
     return [[kind, *(cells[kind, statistic] for statistic in statistics)] for kind in KINDS]
 
 
 def classwise(frame: pd.DataFrame) -> list[list[str]]:
     """A row a class: its images, and each kind of error with its interval."""
     parts = [frame[(frame.error == kind) & (frame.statistic == "class")].to_dict("records") for kind in KINDS]
-    return [[rows[0]["class"], str(rows[0]["n"]), *map(_cell, rows)] for rows in zip(*parts, strict=True)]
+    return [[rows[0]["class"], str(rows[0]["n"]), *map(cell, rows)] for rows in zip(*parts, strict=True)]
 
 
 def changes(table: pd.DataFrame) -> list[list[str]]:
@@ -112,7 +112,8 @@ def changes(table: pd.DataFrame) -> list[list[str]]:
     ]  # fmt: skip
 
 
-def _cell(row: Any) -> str:
+def cell(row: Any) -> str:
+    """A value with its interval, in percent."""
     return f"{row['value']:.1f} {brackets(row['low'], row['high'])}"
 
 

@@ -12,12 +12,11 @@ import numpy as np
 import pandas as pd
 
 from frlcore.auditing import report
-from frlcore.classwise import ClassErrors, Outcomes
+from frlcore.classwise import KINDS, ClassErrors, Outcomes
 from frlcore.errors import UserError
 from frlcore.intervals import paired_bootstrap, selection_bias, summary_interval
 from frlcore.significance import holm, mcnemar
 
-KINDS = ("standard", "boundary", "robust")
 STATISTICS = {  # of the classes' errors, and what to call them
     "average": "average", "worst": "worst class", "gap": "worst class minus average", "range": "range",
     "std": "standard deviation", "gini": "Gini coefficient",
@@ -35,6 +34,23 @@ class Example:
     after: np.ndarray
     clean: int
     adversarial: int
+
+
+def numbers(classes: tuple[str, ...], found: Outcomes, level: float = 0.95) -> pd.DataFrame:
+    """Errors of every class, with intervals of this `level`, and STATISTICS over the classes, in percent."""
+    errors, rows = ClassErrors.from_predictions(found.label, found.clean, found.adversarial, len(classes)), []
+    for kind in KINDS:
+        for c, (low, high) in enumerate(zip(*errors.interval(kind, level), strict=True)):
+            rows.append({"error": kind, "statistic": "class", "class": classes[c], "n": int(errors.n[c]),
+                         "value": getattr(errors, kind)[c], "low": low, "high": high})  # fmt: skip
+        for statistic in STATISTICS:
+            low, high = summary_interval(found.label, found.wrong(kind), statistic)
+            name = classes[errors.worst(kind)[0]] if statistic in ("worst", "gap") else ""
+            rows.append({"error": kind, "statistic": statistic, "class": name, "n": len(found.label),
+                         "value": errors.summary(kind, statistic), "low": low, "high": high})  # fmt: skip
+    frame = pd.DataFrame(rows)
+    frame[["value", "low", "high"]] *= 100
+    return frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +79,7 @@ class Audit:
 
     def wrong(self, kind: str) -> np.ndarray:
         """Which images count as an error of this kind, `(N,) bool`."""
-        clean, attacked = (part != self.found.label for part in (self.found.clean, self.found.adversarial))
-        known = {"standard": clean, "boundary": ~clean & attacked, "robust": attacked}
-        if kind not in known:
-            raise UserError(f'unknown error "{kind}"; choose one of: {", ".join(known)}')
-        return known[kind]
+        return self.found.wrong(kind)
 
     def worst(self, kind: str = "robust") -> tuple[str, float]:
         """The class with the largest error, and that error as a fraction."""
@@ -94,19 +106,7 @@ class Audit:
 
     @cached_property
     def _numbers(self) -> pd.DataFrame:
-        rows: list[dict[str, Any]] = []
-        for kind in KINDS:
-            for c, (low, high) in enumerate(zip(*self.errors.interval(kind, self.level), strict=True)):
-                rows.append({"error": kind, "statistic": "class", "class": self.classes[c], "n": self.errors.n[c],
-                             "value": getattr(self.errors, kind)[c], "low": low, "high": high})  # fmt: skip
-            for statistic in STATISTICS:
-                low, high = summary_interval(self.found.label, self.wrong(kind), statistic)
-                name = self.worst(kind)[0] if statistic in ("worst", "gap") else ""
-                rows.append({"error": kind, "statistic": statistic, "class": name, "n": len(self.found.label),
-                             "value": self.errors.summary(kind, statistic), "low": low, "high": high})  # fmt: skip
-        frame = pd.DataFrame(rows)
-        frame[["value", "low", "high"]] *= 100
-        return frame
+        return numbers(self.classes, self.found, self.level)
 
     def compare(self, other: Audit, kind: str = "robust") -> pd.DataFrame:
         """This model's errors minus the other's on the same images, in percent: a row a class, then average and worst.

@@ -12,7 +12,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from frlcore.auditing import Audit
-from frlcore.auditing.result import KINDS, STATISTICS
+from frlcore.auditing.result import STATISTICS
+from frlcore.classwise import KINDS
 from frlcore.intervals import brackets, selection_bias
 from frlcore.saving import put
 

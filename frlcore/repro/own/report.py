@@ -16,14 +16,14 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from frlcore import page as pages
-from frlcore.auditing.report import SPREAD
-from frlcore.auditing.result import STATISTICS
-from frlcore.classwise import ClassErrors, Outcomes
+from frlcore.auditing.report import SPREAD, cell
+from frlcore.auditing.result import STATISTICS, numbers
+from frlcore.classwise import KINDS, ClassErrors, Outcomes
 from frlcore.data import Split
 from frlcore.device import arithmetic
 from frlcore.evaluate import outcomes
 from frlcore.fitting import Fitted
-from frlcore.intervals import Difference, brackets, paired_bootstrap, summary_interval
+from frlcore.intervals import Difference, brackets, paired_bootstrap
 from frlcore.repro.style import BLUE, GREY, RC, VERMILLION, panels
 from frlcore.settings import Attack, DataInfo
 from frlcore.training import generator_for
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MODELS = ("before", "after")
-KINDS = ("standard", "boundary", "robust")
 SHORT = ("average", "worst")  # of STATISTICS, where there is little room
 SHOWN = 30  # classes in the picture
 
@@ -69,8 +68,7 @@ class Comparison:
     def wrong(self, model: str, kind: str) -> np.ndarray:
         """Which test images count as an error of this kind, `(N,) bool`."""
         found: Outcomes = getattr(self, model)
-        clean, attacked = found.clean != found.label, found.adversarial != found.label
-        return {"standard": clean, "boundary": ~clean & attacked, "robust": attacked}[kind]
+        return found.wrong(kind)
 
     def change(self, kind: str, statistic: str) -> Difference:
         """After minus before, a fraction, with a paired bootstrap interval over the test images."""
@@ -78,23 +76,8 @@ class Comparison:
 
     def frame(self) -> pd.DataFrame:
         """Every error in percent with a 95% interval: see `intervals` for those of a class and of STATISTICS."""
-        rows: list[dict[str, Any]] = []
-        for model in MODELS:
-            errors = self.errors(model)
-            for kind in KINDS:
-                shared = {"model": model, "error": kind}
-                for c, (low, high) in enumerate(zip(*errors.interval(kind), strict=True)):
-                    rows.append(shared | {"statistic": "class", "class": self.classes[c], "n": int(errors.n[c]),
-                                          "value": getattr(errors, kind)[c], "low": low, "high": high})  # fmt: skip
-                for statistic in STATISTICS:
-                    low, high = summary_interval(self.before.label, self.wrong(model, kind), statistic)
-                    name = self.classes[errors.worst(kind)[0]] if statistic in ("worst", "gap") else ""
-                    value = errors.summary(kind, statistic)
-                    rows.append(shared | {"statistic": statistic, "class": name, "n": len(self.before.label),
-                                          "value": value, "low": low, "high": high})  # fmt: skip
-        frame = pd.DataFrame(rows)
-        frame[["value", "low", "high"]] *= 100
-        return frame
+        parts = {model: numbers(self.classes, getattr(self, model)) for model in MODELS}
+        return pd.concat(parts, names=["model"]).reset_index("model").reset_index(drop=True)
 
 
 def compare(
@@ -122,7 +105,7 @@ def summary(found: Comparison, frame: pd.DataFrame, statistics: Iterable[str] = 
         for statistic in statistics:
             words = STATISTICS[statistic]
             part = frame[(frame.error == kind) & (frame.statistic == statistic)].set_index("model")
-            cells = [_cell(part.loc[model]) for model in MODELS]
+            cells = [cell(part.loc[model]) for model in MODELS]
             change = found.change(kind, statistic)
             span = f"{100 * change.difference:+.1f} {brackets(100 * change.low, 100 * change.high, '+')}"
             rows.append([f"{kind}, {words}", *cells, span])
@@ -147,7 +130,7 @@ def classwise(found: Comparison, frame: pd.DataFrame) -> pd.DataFrame:
         statistic = row["statistic"]
         name = row["class"] if statistic == "class" else STATISTICS[statistic]
         cells = rows.setdefault((statistic, name), {"images": row["n"]})
-        cells[f"{row['error']}, {row['model']}"] = _cell(row)
+        cells[f"{row['error']}, {row['model']}"] = cell(row)
     columns = ["images", *(f"{kind}, {model}" for kind in KINDS for model in MODELS)]
     return pd.DataFrame(list(rows.values()), index=pd.Index([name for _, name in rows], name="class"))[columns]
 
@@ -238,7 +221,3 @@ def price(found: Comparison) -> str:
 
 def _heads(found: Comparison) -> list[str]:
     return [f"{model} {found.method}" for model in MODELS]
-
-
-def _cell(row: Any) -> str:
-    return f"{row['value']:.1f} {brackets(row['low'], row['high'])}"

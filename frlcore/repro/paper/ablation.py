@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from frlcore.classwise import KINDS
 from frlcore.errors import UserError
 from frlcore.intervals import Difference, interval, summary_interval
 from frlcore.repro.paper import claims, plan, remembered
+from frlcore.repro.paper.claims import AGAINST, HOLDS, outcome
 from frlcore.repro.paper.methods import names
-from frlcore.repro.paper.records import KINDS, Results, results
+from frlcore.repro.paper.records import Results, results
 from frlcore.repro.paper.tables import cell
 from frlcore.repro.runs.store import Store
 from frlcore.significance import holm
@@ -129,7 +131,7 @@ def effects(found: Results, target: str) -> pd.DataFrame:
         moved = sign * change.difference if row["p"] < CLEAR else 0.0
         within = beyond is not None and next(adjusted) < CLEAR and sign * beyond.difference < 0
         good, bad = (moved > 0, moved < 0) if beyond is None else (within and moved <= 0, moved > 0)
-        row["verdict"] = "holds" if good else "contradicted" if bad else "cannot tell at this resolution"
+        row["verdict"] = outcome(good, bad)
     return pd.DataFrame(rows)
 
 
@@ -170,9 +172,9 @@ def effects_in_words(judged: pd.DataFrame) -> str:
         ("margin", "Enlarging the margin makes it more robust at no such price"),
     ):
         verdicts = judged.verdict[[claim.group == group for claim in EFFECTS]].tolist()
-        fate = "holds here" if set(verdicts) == {"holds"} else "cannot be decided here"
-        if "contradicted" in verdicts:
-            fate = "is contradicted here in " + ("one part" if verdicts.count("contradicted") == 1 else "several parts")
+        fate = "holds here" if set(verdicts) == {HOLDS} else "cannot be decided here"
+        if AGAINST in verdicts:
+            fate = "is contradicted here in " + ("one part" if verdicts.count(AGAINST) == 1 else "several parts")
         halves.append(f"“{text}” {fate}.")
     return " ".join([*halves, claims.tests_in_words(judged)])
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from frlcore.classwise import KINDS
 from frlcore.errors import UserError
 from frlcore.intervals import Difference
 from frlcore.repro.paper import plan, remembered, theirs
 from frlcore.repro.paper.methods import names
-from frlcore.repro.paper.records import KINDS, Results, results
+from frlcore.repro.paper.records import Results, results
 from frlcore.repro.paper.tables import cell
 from frlcore.repro.paper.theirs import NAMED
 from frlcore.repro.runs.store import Store
@@ -20,6 +21,7 @@ from frlcore.repro.runs.store import Store
 # Differences between classes, and by which error of which training validation ranks the classes for them
 CONTRASTS = {"spread": ("pgd", "robust", 1), "hard": ("natural", "standard", 2)}
 ALONE = {"hardest": ("spread", (1, 0)), "easiest": ("spread", (0, 1))}  # one side of a contrast by itself
+HOLDS, AGAINST, OPEN = "holds", "contradicted", "cannot tell at this resolution"  # what a test can say
 NEAR = 5.0  # points: a number agrees within the smaller tolerance of the paper's own methods
 
 
@@ -92,6 +94,11 @@ SECTION_5 = [
 ]  # fmt: skip
 
 
+def outcome(good: bool, bad: bool) -> str:
+    """What a test says whose evidence is all for it, or all against it, or neither."""
+    return HOLDS if good else AGAINST if bad else OPEN
+
+
 def compare(found: Results, claims: list[Claim], store: Store | None = None) -> pd.DataFrame:
     """Each claim with our difference (percentage points), its 95% interval, p-value and outcome (column `verdict`).
 
@@ -111,7 +118,7 @@ def compare(found: Results, claims: list[Claim], store: Store | None = None) -> 
             continue
         sign = 1 if claim.direction == "higher" else -1
         low, high = sorted(sign * bound for bound in (change.low, change.high))
-        word = "holds" if low > 0 else "contradicted" if high < 0 else "cannot tell at this resolution"
+        word = outcome(low > 0, high < 0)
         numbers = {name: 100 * getattr(change, name) + threshold for name in ("difference", "low", "high")}
         rows.append(row | numbers | {"p": change.p, "verdict": word})
     return pd.DataFrame(rows, columns=["section", "claim", "difference", "low", "high", "paper", "p", "verdict"])
@@ -210,7 +217,7 @@ def tests_in_words(judged: pd.DataFrame) -> str:
         counts = ", ".join(f"{n} “{verdict}”" for verdict, n in part.verdict.value_counts().items())
         if len(part):
             parts.append(f"{len(part)} claims {whose}: {counts}.")
-    against = judged[judged.verdict == "contradicted"]
+    against = judged[judged.verdict == AGAINST]
     if len(against):
         parts.append("Contradicted here: " + "; ".join(
             f"{row.claim} ({row.difference:+.1f} points, 95% [{row.low:+.1f}, {row.high:+.1f}])"

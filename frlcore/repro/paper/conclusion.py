@@ -12,12 +12,10 @@ import numpy as np
 
 from frlcore.intervals import brackets, summary_interval
 from frlcore.repro.paper import claims, plan, remembered
-from frlcore.repro.paper.claims import FAIR, Claim
+from frlcore.repro.paper.claims import AGAINST, FAIR, HOLDS, Claim
 from frlcore.repro.paper.records import Results
 from frlcore.settings import info
 from frlcore.significance import holm
-
-HOLDS, AGAINST = "holds", "contradicted"
 
 
 def best(found: Results) -> str | None:

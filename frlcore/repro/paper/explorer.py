@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from IPython.display import HTML
 
+from frlcore.classwise import KINDS
 from frlcore.intervals import interval, summary_interval
 from frlcore.repro.paper import plan
 from frlcore.repro.paper.methods import breakable, parse
@@ -21,7 +22,6 @@ from frlcore.repro.paper.records import Results, results
 from frlcore.repro.runs.store import Store
 from frlcore.significance import holm, mcnemar
 
-KINDS = ("standard", "boundary", "robust")
 # What validation said and the policy answered, as a page calls it; a record has some of them.
 COURSES = {
     "robust": "robust error on validation, %", "standard": "standard error on validation, %",

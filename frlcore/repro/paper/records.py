@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from frlcore.classwise import ClassErrors
+from frlcore import classwise
+from frlcore.classwise import KINDS, ClassErrors
 from frlcore.errors import UserError
 from frlcore.intervals import interval, summary_interval
 from frlcore.repro.paper import plan, printed
@@ -24,7 +25,6 @@ from frlcore.repro.paper.methods import AVERAGE, averaged
 from frlcore.repro.runs.store import Store, default_store
 from frlcore.repro.runs.task import Task
 
-KINDS = ("standard", "boundary", "robust")
 STATISTICS = ("average", "worst")
 UNEQUAL = 1.2  # from this ratio of the largest class to the smallest on, `tidy` also averages over images
 DRAWS = 10_000  # of a test: its smallest p-value, 2 / DRAWS, must survive a correction for some sixty comparisons
@@ -170,9 +170,8 @@ class Results:
 
     def wrong(self, method: str, kind: str) -> np.ndarray:
         """Which examples count as an error of this kind, `(S, N) bool`."""
-        clean = self.predictions(method, "clean") != self.labels
-        attacked = self.predictions(method, self.broken) != self.labels
-        return {"standard": clean, "boundary": ~clean & attacked, "robust": attacked}[kind]
+        clean, attacked = (self.predictions(method, name) for name in ("clean", self.broken))
+        return classwise.wrong(self.labels, clean, attacked, kind)
 
     def errors(self, method: str) -> ClassErrors:
         """Class-wise errors, seeds averaged."""

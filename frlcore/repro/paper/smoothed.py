@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from frlcore.certificates import abstentions, certified_errors, certified_radius
 from frlcore.intervals import interval, paired_bootstrap, summary_interval
+from frlcore.repro.paper.claims import outcome
 from frlcore.repro.paper.drawing import closed
 from frlcore.repro.paper.methods import parse
 from frlcore.repro.paper.records import DRAWS, Results
@@ -157,10 +158,9 @@ def gaps(found: Results, reference: Results, radius: float = 0.5) -> pd.DataFram
             wrong = uncertified(found, method, at)[:shared]
             change = paired_bootstrap(found.labels, wrong, natural[:shared], "gap", draws=DRAWS)
             low, high = 100 * change.low, 100 * change.high
-            word = "holds" if low > 0 else "contradicted" if high < 0 else "cannot tell at this resolution"
             text = f"σ = {sigma(method):g}: smoothing widens the gap of the worst class, certified {name}"
             rows.append({"section": "A.1.3", "claim": text, "difference": 100 * change.difference, "low": low,
-                         "high": high, "paper": float("nan"), "verdict": word})  # fmt: skip
+                         "high": high, "paper": float("nan"), "verdict": outcome(low > 0, high < 0)})  # fmt: skip
     return pd.DataFrame(rows)
 
 

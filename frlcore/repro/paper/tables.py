@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from frlcore.classwise import KINDS
 from frlcore.intervals import Difference, brackets, summary_interval
 from frlcore.repro.paper import plan, remembered, theirs
 from frlcore.repro.paper.methods import breakable
-from frlcore.repro.paper.records import KINDS, STATISTICS, Results, tidy
+from frlcore.repro.paper.records import STATISTICS, Results, tidy
 from frlcore.repro.runs.pace import recorded
 from frlcore.repro.runs.store import default_store
 from frlcore.settings import info

@@ -10,10 +10,11 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 
+from frlcore.classwise import KINDS
 from frlcore.intervals import brackets, interval, summary_interval
 from frlcore.repro.paper import claims, plan, tables
 from frlcore.repro.paper.methods import parse
-from frlcore.repro.paper.records import KINDS, STATISTICS, Record, Results
+from frlcore.repro.paper.records import STATISTICS, Record, Results
 from frlcore.repro.paper.records import tidy as plain
 
 ERRORS = {"autoattack": ("autoattack",), "certify": ("certified 0", "certified 0.5")}  # of a check, by its name

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from frlcore.repro.paper import plan
+from frlcore.repro.paper.claims import OPEN
 from frlcore.repro.paper.tables import cell
-from frlcore.repro.paper.verdicts import OPEN, VERDICTS, Judged
+from frlcore.repro.paper.verdicts import VERDICTS, Judged
 from frlcore.repro.style import BLUE, GREY, PANEL, PURPLE, SKY, VERMILLION
 
 COLOURS = dict(zip(VERDICTS, (BLUE, SKY, "#BFE3F7", PURPLE, VERMILLION, "#CCCCCC", *["white"] * 3), strict=True))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from frlcore.repro.paper import ablation, claims, plan
-from frlcore.repro.paper.claims import Claim, Number
+from frlcore.repro.paper.claims import AGAINST, HOLDS, OPEN, Claim, Number
 from frlcore.repro.paper.methods import breakable
 from frlcore.repro.paper.records import Results, results
 from frlcore.repro.paper.statements import STATEMENTS, Statement
@@ -16,7 +16,6 @@ from frlcore.repro.runs.store import Store
 from frlcore.significance import holm
 
 Judged = dict[str, tuple[pd.DataFrame, pd.DataFrame]]  # what `judge` says, by the edition's name
-OPEN = "cannot tell at this resolution"
 VERDICTS = ("reproduced", "direction only", "partly", "mixed", "not reproduced", OPEN, "not yet run",
             "not in this edition", "see the theory")  # fmt: skip
 HARD = {"spread": "hardest − easiest class", "hard": "2 hardest − 2 easiest classes"}
@@ -70,13 +69,13 @@ def conclude(outcomes: Iterable[str]) -> str:
     found = set(outcomes)
     if "not yet run" in found:
         return "not yet run"
-    if "holds" not in found:
-        return "not reproduced" if "contradicted" in found else OPEN
-    if "contradicted" in found:
+    if HOLDS not in found:
+        return "not reproduced" if AGAINST in found else OPEN
+    if AGAINST in found:
         return "mixed"
     if OPEN in found:
         return "partly"
-    return "reproduced" if found <= {"holds", "near"} else "direction only"
+    return "reproduced" if found <= {HOLDS, "near"} else "direction only"
 
 
 def judge(
@@ -103,14 +102,14 @@ def judge(
             found[one.plan] = results(one.plan, edition, store, checkpoint=checkpoint, broken=broken)
         judged = _judge(found[one.plan], one, store)
         tested.append(judged.assign(number=number, section=one.section))
-        word = conclude(judged.verdict[~judged.added | (judged.verdict != "holds")])
+        word = conclude(judged.verdict[~judged.added | (judged.verdict != HOLDS)])
         command = found[one.plan].command if word == "not yet run" else ""
         rows.append(row | {"verdict": word, "command": command})
     tests = pd.concat(tested, ignore_index=True)[COLUMNS]
     open_p = tests.p.notna()
     tests.loc[open_p, "p_holm"] = holm(tests.p[open_p])
     frame = pd.DataFrame(rows)
-    holds, contradicted, clear = tests.verdict == "holds", tests.verdict == "contradicted", tests.p_holm < 0.05
+    holds, contradicted, clear = tests.verdict == HOLDS, tests.verdict == AGAINST, tests.p_holm < 0.05
     counts = {"for": holds, "against": contradicted, "clear for": holds & clear, "clear against": contradicted & clear,
               "open": tests.verdict == OPEN}  # fmt: skip
     said = tests[tests.beside.notna()].groupby("number").beside
