@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from frlcore import data, policies
 from frlcore.device import arithmetic, within_memory
 from frlcore.errors import UserError
-from frlcore.evaluate import outcomes
+from frlcore.evaluate import _within_memory, outcomes
 from frlcore.settings import Attack
 from frlcore.training import Training, train
 
@@ -74,6 +74,18 @@ def test_an_evaluation_goes_on_in_smaller_batches(monkeypatch: pytest.MonkeyPatc
     assert answer(20) == whole and max(sizes[-20:]) == 16  # the same clean answers, and one step ends at the border
     with pytest.raises(UserError, match="one image"):
         answer(0)
+
+
+def test_a_smaller_batch_begins_at_the_same_random_state() -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def work(size: int) -> Tensor:
+        drawn = torch.rand(3, generator=generator)
+        if size > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return drawn
+
+    assert torch.equal(_within_memory(work, 8, generator), torch.rand(3, generator=torch.Generator().manual_seed(0)))
 
 
 def test_other_errors_are_not_taken_for_too_little_memory() -> None:
