@@ -21,6 +21,7 @@ from frlcore.repro.paper.methods import averaged, breakable, parse
 from frlcore.repro.paper.records import DRAWS, Results
 from frlcore.repro.paper.statements import Statement
 from frlcore.repro.paper.tables import cell
+from frlcore.repro.runs.task import Run
 from frlcore.repro.style import BLUE, VERMILLION, tips
 from frlcore.significance import holm
 
@@ -108,6 +109,24 @@ def seconds(found: Results) -> pd.DataFrame:
         if CONTROL in medians
     }
     return pd.DataFrame(rows).T.rename_axis("Method")
+
+
+def gate_in_words(found: Results) -> str:
+    """After how many epochs CFA's gate let its average move, in a sentence; "" where CFA has not been run."""
+    moved, epochs = [], 0
+    for record in [one for folds in found.records.get("cfa", []) for one in folds]:
+        assert isinstance(record.run, Run) and record.run.training.gate is not None
+        least, epochs = record.run.training.gate, record.run.training.epochs
+        worst = [max(entry["validation"]["robust"]) for entry in record.result["history"] if entry["epoch"]]
+        moved.append(sum(error <= 1 - least for error in worst))
+    if not moved:
+        return ""
+    often = f"{min(moved)}" if min(moved) == max(moved) else f"{min(moved)} to {max(moved)}"
+    never = (
+        f" In {moved.count(0)} of {len(moved)} runs it never moved: their average is the model that they started from, "
+        "not a result of CFA." * (0 in moved)
+    )
+    return f"CFA's gate let its average move after {often} of {epochs} epochs.{never}"
 
 
 def overview(found: Results) -> Figure:

@@ -85,6 +85,17 @@ def test_seconds_are_medians_over_the_controls() -> None:
     assert "CFA, averaged" not in frame.index
 
 
+def test_a_gate_that_never_opened_is_told() -> None:
+    found = made(PLAIN | {"cfa": [*FLAT, 80]})
+    (record,) = found.records["cfa"][0]
+    shut, twice = [0.1, 0.9, 0.81, 0.9], [0.99, 0.9, 0.8, 0.75]
+    for worst, words in ((twice, "after 2 of 12 epochs."), (shut, "In 1 of 1 runs it never moved")):
+        history = [{"epoch": e, "validation": {"robust": [0.3, error]}} for e, error in enumerate(worst)]
+        record.result["history"] = history  # entry 0 is the start, which no epoch made
+        assert words in successors.gate_in_words(found)
+    assert successors.gate_in_words(made(PLAIN)) == ""
+
+
 def test_claims_are_judged_on_the_plans_records(monkeypatch: pytest.MonkeyPatch) -> None:
     errors = PLAIN | {"cfa+average": [40] * 9 + [70], "dafa": [60] * 9 + [70], "wat": [*FLAT, 98]}
     monkeypatch.setattr(verdicts, "results", lambda *args, **how: made(errors))
