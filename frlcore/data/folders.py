@@ -27,6 +27,7 @@ PARTS = {
     "test": {"test", "testing"},
 }
 MOST_CLASSES = 1000
+DIM = 64  # of 255: pictures whose brightest pixel is below look like a mistake in reading them
 TURNING = "\u202a\u202b\u202d\u202e\u2066\u2067\u2068"  # would show what follows in another order
 # what file managers, archives and notebooks leave behind, beside all names that begin with a dot
 LEFTOVERS = {"thumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "$recycle.bin", "lost+found", "ehthumbs.db"}
@@ -161,6 +162,11 @@ def divide(
     if torn.any():
         both = len(np.unique(original[torn]))
         notes.append(f"{both} pictures stand in more than one class; they are in no validation and no test part")
+    if (brightest := int(images.max())) < DIM:
+        notes.append(
+            f"no pixel of any image is brighter than {brightest} of 255; should these be 16-bit files that use few of "
+            "their bits, scale them first"
+        )
     drawn = {name: share for name, share in (("test", test), ("validation", validation)) if name not in given}
     orders = list(shuffled_classes(labels, seed))
     parts = [_split_class(order, given[order], original[order], torn[order], drawn) for order in orders]

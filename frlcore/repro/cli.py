@@ -164,8 +164,8 @@ def show(
             raise UserError(f"no finished run to write to {csv}; make them with: {found.command}")
         try:
             frame.to_csv(csv, index=False)
-        except OSError as error:
-            raise UserError(f"cannot write {csv}: {error.strerror or error}") from error
+        except (OSError, ImportError, ValueError) as error:  # a suffix may ask for a compression that is not there
+            raise UserError(f"cannot write {csv}: {getattr(error, 'strerror', None) or error}") from error
         out.print(f"Wrote {csv}", soft_wrap=True, markup=False)
 
 

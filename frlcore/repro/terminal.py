@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,7 +21,8 @@ class Terminal(Console):
     """A console that shows the control and direction characters of any text as escapes, so lines are printed singly."""
 
     def __init__(self) -> None:
-        super().__init__(highlight=False, emoji=False)
+        known = {name: value for name, value in os.environ.items() if (name, value) != ("COLUMNS", "0")}
+        super().__init__(highlight=False, emoji=False, _environ=known)
 
     def render_str(self, text: str, **how: Any) -> Text:
         return super().render_str(plain(text), **how)

@@ -102,6 +102,8 @@ def test_weights_of_any_type_have_a_fingerprint() -> None:
     model = torch.nn.Linear(2, 2)
     model.register_buffer("scale", torch.ones(3, dtype=torch.bfloat16))
     model.register_buffer("flag", torch.tensor(True))
+    model.register_buffer("graph", torch.eye(2).to_sparse())
+    model.head = torch.nn.LazyLinear(2)  # never used, and so without a shape
     before = fingerprint(model, torch.zeros(1))
     model.scale += 1
     assert fingerprint(model, torch.zeros(1)) != before

@@ -292,6 +292,17 @@ def test_16_bit_grey_is_scaled(tmp_path: Path) -> None:
     assert data.picture(tmp_path / "deep.png", size=2)[0, 0].tolist() == [[0, 100], [200, 255]]
 
 
+def test_pictures_that_are_nearly_black_are_told(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        for i in range(8):
+            values = np.random.default_rng([i, ord(name)]).integers(0, 4096, (9, 9)).astype(np.uint16)  # 12 bits
+            Image.fromarray(values).save(tmp_path / name / f"{i}.png")
+    said: list[str] = []
+    data.image_folder(tmp_path, size=8, say=said.append)
+    assert len(said) == 1 and "no pixel of any image is brighter than 1" in said[0] and "scale them first" in said[0]
+
+
 def test_identical_pictures_stay_in_one_part(tmp_path: Path) -> None:
     root = fill(tmp_path / "pets", {"cat": 8, "dog": 8})
     for k in range(6):

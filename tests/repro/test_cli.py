@@ -125,6 +125,17 @@ def test_run_stops_at_the_time_limit(frl: Command, tiny_plan: list[Run]) -> None
     assert "Stopped at the time limit" in ended.out and "4 of 4 runs to go" in ended.out
 
 
+def test_what_names_everything_or_asks_for_too_much_is_one_line(frl: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    for words, said in (
+        (["show", "all"], "'all' is every plan at once; name one of: "),
+        (["run", "table2", "--seeds", "1000000000"], "seeds must be from 1 to 1000"),
+    ):
+        ended = frl(*words)
+        assert ended.status == 2 and said in ended.err and ended.err.count("\n") == 1
+    monkeypatch.setenv("COLUMNS", "0")  # no width at all
+    assert "table2" in frl("status", "--edition", "smoke").out
+
+
 def test_run_tells_what_it_did(frl: Command, tiny_run: Callable[..., Run], capsys: pytest.CaptureFixture[str]) -> None:
     cli.conduct([tiny_run()], {tiny_run().key: "tiny"}, cli.out, device="cpu", deadline=time.time() + 540)
     assert "Trained and tested 1 runs in" in capsys.readouterr().out
@@ -145,6 +156,8 @@ def test_show_prints_the_table_and_writes_its_numbers(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     target = tmp_path / "numbers [1].csv"
+    ended = filled("show", "tiny", "--edition", "smoke", "--csv", str(tmp_path / "no" / "t.csv"))
+    assert ended.status == 2 and "cannot write" in ended.err and ended.err.count("\n") == 1
     ended = filled("show", "tiny", "--edition", "smoke", "--csv", str(target))
     assert ended.status == 0 and ended.err == ""
     for method in ("pgd", "frl-reweight+remargin-0.05"):

@@ -35,7 +35,7 @@ from frlcore.repro import places
 from frlcore.repro.own.findings import terminal, write
 from frlcore.repro.own.fit import number, radius
 from frlcore.repro.own.model import Given, load
-from frlcore.repro.own.unfinished import at_work
+from frlcore.repro.own.unfinished import apart, at_work
 from frlcore.repro.runs.progress import LINE_SECONDS, clock
 from frlcore.repro.runs.worker import machine
 from frlcore.repro.surroundings import processors
@@ -102,6 +102,8 @@ def audit_files(job: Job, out: Path, *, command: str, device: str = "auto", cons
     """
     where = pick_device(device)
     torch.set_num_threads(min(torch.get_num_threads(), processors()))  # torch sees the cores, not a quota of them
+    if job.data != CIFAR:
+        apart(out, Path(job.data))
     with at_work(out, asdict(job), "frl audit") as state:
         given = {name: load(name, job.norm) for name in (job.model, job.against) if name}
         images, labels, classes, notes = _images(job, given)

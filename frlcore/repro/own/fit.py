@@ -33,7 +33,7 @@ from frlcore.policies import build
 from frlcore.repro.own import duration, report
 from frlcore.repro.own import images as fit_images
 from frlcore.repro.own.model import Given, weights
-from frlcore.repro.own.unfinished import STATE, at_work
+from frlcore.repro.own.unfinished import STATE, apart, at_work
 from frlcore.repro.runs.progress import LINE_SECONDS, clock
 from frlcore.repro.runs.store import Store
 from frlcore.repro.runs.task import canonical
@@ -121,8 +121,7 @@ def fit_folder(job: Job, out: Path, *, device: str = "auto", console: Console) -
     stages = recipe(eps, epochs=job.epochs, fine_tune_epochs=job.fine_tune_epochs, batch_size=job.batch_size, lr=job.lr)
     pick_device(device)
     torch.set_num_threads(min(torch.get_num_threads(), processors()))  # torch sees the cores, not a quota of them
-    if out.resolve().is_relative_to(job.path.resolve()):
-        raise UserError(f"{out} lies inside {job.path} and would be taken for a class; choose another --out")
+    apart(out, job.path)
     listing = scan(job.path)
     if given and given.classes != listing.classes:
         own, theirs = (", ".join(names) for names in (given.classes or (), listing.classes))
@@ -216,9 +215,11 @@ def _report(
     try:
         picture = report.svg(found)
         put(out / "classes.svg", picture)
-    except ModuleNotFoundError as error:
+    except (ImportError, ValueError) as error:  # matplotlib is not there, or its MPLBACKEND is none it knows
         picture = None
-        console.print(f"No picture: the package {error.name} is not installed.")
+        gone = error.name if isinstance(error, ModuleNotFoundError) else ""
+        why = f"the package {gone} is not installed." if gone else str(error)
+        console.print(f"No picture: {why}", soft_wrap=True, markup=False)
     page = report.page(
         found, frame, picture, title=splits.info.name, size=job.size, settings=_words(job, splits, notes, epoch)
     )

@@ -8,7 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +73,9 @@ def _call(path: Path, name: str) -> nn.Module:
         raise UserError(f"there is no file {path}")
     spec = importlib.util.spec_from_file_location(f"_audited_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-    sys.path.insert(0, str(path.resolve().parent))  # so that it finds the files beside it
+    here, folder = os.getcwd(), str(path.resolve().parent)
+    sys.modules[module.__name__] = module  # where dataclasses and the like look it up
+    sys.path.insert(0, folder)  # so that it finds the files beside it
     try:
         try:
             spec.loader.exec_module(module)  # type: ignore[union-attr]
@@ -83,12 +85,16 @@ def _call(path: Path, name: str) -> nn.Module:
         if not callable(function):
             own = [key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
             raise UserError(f"{path} has no function '{name}'; it has: {', '.join(own) or 'none'}")
+        if isinstance(function, nn.Module):  # the model itself
+            return function
         try:
             found = function()
         except (Exception, SystemExit) as error:
             raise UserError(f"{path}:{name} raised {_told(error, path)}") from error
     finally:
-        sys.path.remove(str(path.resolve().parent))
+        os.chdir(here)  # it may have gone elsewhere
+        with suppress(ValueError):
+            sys.path.remove(folder)
     if not isinstance(found, nn.Module):
         raise UserError(f"{path}:{name} returns a {type(found).__name__}; it should return a torch.nn.Module")
     return found

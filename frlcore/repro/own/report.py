@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from frlcore import page as pages
 from frlcore.auditing.report import SPREAD, cell
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 MODELS = ("before", "after")
 SHORT = ("average", "worst")  # of STATISTICS, where there is little room
 SHOWN = 30  # classes in the picture
+LONGEST = 32  # of a class's name in the picture, in places of a line
 
 NOTE = (
     "Errors in percent on test images that took no part in training or in any choice. Standard: wrong without an "
@@ -140,7 +142,7 @@ def picture(found: Comparison) -> Figure:
     from matplotlib import pyplot as plt
 
     order = np.argsort(found.errors("before").robust, kind="stable")[-SHOWN:]
-    y, names = np.arange(len(order)), [found.classes[c].replace("$", r"\$") for c in order]
+    y, names = np.arange(len(order)), [_short(found.classes[c]).replace("$", r"\$") for c in order]
     with plt.rc_context(RC):
         fig, axes = plt.subplots(1, 2, figsize=(8.4, 0.42 * len(order) + 1.5))
         panels(fig, 2)
@@ -221,3 +223,9 @@ def price(found: Comparison) -> str:
 
 def _heads(found: Comparison) -> list[str]:
     return [f"{model} {found.method}" for model in MODELS]
+
+
+def _short(name: str) -> str:
+    text = Text(name)
+    text.truncate(LONGEST, overflow="ellipsis")  # by what a letter takes on a line: some take two places
+    return text.plain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -33,10 +34,24 @@ def admit(out: Path, settings: Mapping[str, Any]) -> None:
             raise ValueError
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read; delete {out} and run again") from error
-    changed = [name for name, value in settings.items() if before.get(name) != value]
+    changed = [name for name in {**settings, **before} if before.get(name) != settings.get(name)]
     if changed:
-        was = ", ".join(f"--{name.replace('_', '-')} {before.get(name)}" for name in changed)
-        raise UserError(f"{out} holds unfinished work with {was}; go on with that, or choose another --out")
+        was = ", ".join(_option(name, before[name]) for name in changed if before.get(name) is not None)
+        was = f"with {was}" if was else f"without {', '.join(map(_option, changed))}"
+        raise UserError(f"{out} holds unfinished work {was}; go on with that, or choose another --out")
+
+
+def _option(name: str, value: Any = "") -> str:
+    """As it is written on the command line; a file that is known by its digest alone is called another one."""
+    shown = "another file" if len(str(value)) == 64 else value
+    return f"--{name.replace('_', '-')} {shown}".rstrip()
+
+
+def apart(out: Path, folder: Path) -> None:
+    """UserError where results would lie among the images, as one more class."""
+    inner, outer = (Path(os.path.realpath(path)) for path in (out, folder))
+    if inner.is_relative_to(outer):
+        raise UserError(f"{out} lies inside {folder} and would be taken for a class; choose another --out")
 
 
 @contextmanager
@@ -46,7 +61,7 @@ def at_work(out: Path, settings: Mapping[str, Any], command: str) -> Iterator[Pa
     Raises UserError for what `admit` does not let pass, and when another `command` is at work there.
     """
     admit(out, settings)
-    state = out / STATE
+    state, created = out / STATE, not out.exists()
     try:
         state.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -62,5 +77,5 @@ def at_work(out: Path, settings: Mapping[str, Any], command: str) -> Iterator[Pa
             own = (SETTINGS, LOCK, f"{LOCK}.held")
             if state.exists() and all(entry.name in own for entry in state.iterdir()):
                 shutil.rmtree(state)
-            if not any(out.iterdir()):
+            if created and not any(out.iterdir()):
                 out.rmdir()

@@ -6,6 +6,7 @@ its epochs, which is an assumption; once records of a GPU exist, `frl run` says 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from frlcore.errors import UserError
@@ -38,6 +39,8 @@ def fitting(tasks: Sequence[Task], seconds: float, rate: float) -> tuple[list[Ta
 
 def text(minutes: float, store: Store) -> str:
     """Commands and what they finish, for a terminal; UserError where the time is too short for anything."""
+    if not math.isfinite(minutes):
+        raise UserError(f"minutes are a number, not {minutes:g}")
     if minutes <= RESERVE + BESIDE / 60:
         raise UserError(f"{minutes:g} minutes are too short: {RESERVE + BESIDE / 60:g} go by without training")
     todo = [task for task in unfinished(plan.runs(plan.ALL, EDITION), store) if _of_the_paper(task)]

@@ -128,7 +128,7 @@ def confusion(found: Results, methods: tuple[str, ...]) -> Figure:
 
 
 def trajectories(found: Results, method: str) -> Figure:
-    """What Algorithm 1 does: validation errors, multipliers, weights and radii of every class over the epochs.
+    """What Algorithm 1 does: validation errors, weights and radii of every class over the epochs.
 
     Means over folds and seeds. The two classes with the highest and the two with the lowest robust error at the
     start are in colour.

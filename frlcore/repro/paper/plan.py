@@ -57,6 +57,7 @@ VARIANT = {
     "figure7": "second", "table6": "second", "table3": "second", "table8": "second-wide",
 }  # fmt: skip
 ALL = "all"  # every plan that an edition has
+MOST_SEEDS = 1000
 NAMES = (*PLANS, ALL)
 BY_CLASS = ("figure1", "table1", "table4", "figure5", "table5", "figure6", "figure7", "table6")
 
@@ -66,6 +67,8 @@ def methods(plan: str) -> tuple[str, ...]:
     name, _, target = plan.partition(":")
     if name == "figure3" and target:
         return tuple(method if method == "control" else f"{method}:{target}" for method in PLANS[name])
+    if plan == ALL:
+        raise UserError(f"'{ALL}' is every plan at once; name one of: {', '.join(PLANS)}")
     if plan not in PLANS:
         raise UserError(f"unknown plan '{plan}'; known: {', '.join(NAMES)}")
     return PLANS[plan]
@@ -148,8 +151,8 @@ def titles(plan: str, edition_name: str, seeds: int = 1) -> dict[str, str]:
 
 
 def _entries(plan: str, edition_name: str, seeds: int) -> list[tuple[str, Task]]:
-    if seeds < 1:
-        raise UserError(f"seeds must be at least 1, got {seeds}")
+    if not 1 <= seeds <= MOST_SEEDS:
+        raise UserError(f"seeds must be from 1 to {MOST_SEEDS}, got {seeds}")
     needed = [
         (name, method, seed)
         for name in (plans(edition_name) if plan == ALL else [plan])

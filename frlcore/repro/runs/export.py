@@ -25,6 +25,8 @@ def export(begin: str, path: Path, store: Store) -> str:
     if len(keys) != 1:
         which = f"there are {', '.join(key[:20] for key in keys)}" if keys else "the book's tables name their runs"
         raise UserError(f"no single finished run has a key that begins with {begin}; {which}")
+    if path.suffix != ".safetensors":
+        raise UserError(f"{path} should end in .safetensors, as files of weights that can be read again do")
     if path.exists():
         raise UserError(f"{path} is there already; choose another --out")
     (key,) = keys

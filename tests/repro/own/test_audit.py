@@ -15,11 +15,13 @@ import pytest
 import torch
 from ended import Ended
 from PIL import Image
+from rich.console import Console
 from torch import nn
 
 from frlcore import models
 from frlcore.classwise import ClassErrors
 from frlcore.data import Split, Splits
+from frlcore.errors import UserError
 from frlcore.repro import cli
 from frlcore.repro.own import audit as own
 from frlcore.repro.own import model as models_given
@@ -174,6 +176,28 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert ended.status == 2 and ended.err.startswith("frl: ") and ended.err.count("\n") == 1, ended.err
     assert all(word in ended.err for word in words), ended.err
     assert not list(tmp_path.iterdir())
+
+
+def test_model_files_may_do_what_scripts_do(
+    frl: Callable[..., Ended], place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "sub").mkdir(exist_ok=True)
+    (place / "sub" / "odd.py").write_text(
+        "from __future__ import annotations\nimport os, sys\nfrom dataclasses import dataclass\n"
+        "os.chdir(os.path.dirname(__file__))\nsys.path[0] = '..'\nfrom mine import good\n"
+        "@dataclass\nclass Config:\n    width: int = 3\nmodel = good()\n"
+    )
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    ended = frl("sub/odd.py:model", "--data", "images")  # a network, not a function that makes one
+    assert ended.status == 0, ended.err
+    assert (tmp_path / "result" / "report.html").exists() and [*(place / "sub").iterdir()] == [place / "sub" / "odd.py"]
+
+
+def test_a_report_among_the_images_is_refused(place: Path) -> None:
+    job = own.Job("mine.py:good", str(place / "images"))
+    with pytest.raises(UserError, match="lies inside .*images and would be taken for a class"):
+        own.audit_files(job, place / "images" / "audit", command="", device="cpu", console=Console(quiet=True))
+    assert not (place / "images" / "audit").exists()
 
 
 def test_robustbench_is_asked_for_the_model_of_the_norm(monkeypatch: pytest.MonkeyPatch) -> None:

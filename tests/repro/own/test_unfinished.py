@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from frlcore.errors import UserError
-from frlcore.repro.own.unfinished import STATE, at_work
+from frlcore.repro.own.unfinished import STATE, apart, at_work
 
 HOW = {"seed": 0}
 
@@ -27,11 +27,42 @@ def test_work_that_has_begun_stays_and_goes_on_with_its_settings_alone(tmp_path:
         (state / "images.npz").touch()
         raise KeyboardInterrupt
     assert (state / "images.npz").exists()
-    other = {"seed": 1}
-    with pytest.raises(UserError, match="holds unfinished work with --seed 0"), at_work(tmp_path, other, "frl fit"):
-        pass
+    for other, words in (
+        ({"seed": 1}, "with --seed 0;"),
+        ({"seed": 0, "start": "0" * 64}, "without --start;"),
+        ({}, "with --seed 0;"),  # an option that is left out has changed, too
+    ):
+        with pytest.raises(UserError, match=f"holds unfinished work {words}"), at_work(tmp_path, other, "frl fit"):
+            pass
     with at_work(tmp_path, HOW, "frl fit") as again:
         assert (again / "images.npz").exists()
+
+
+def test_work_names_what_it_was_begun_with_and_not_what_it_had_not(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), at_work(tmp_path, {"method": "cfa", "start": "1" * 64}, "frl fit") as state:
+        (state / "images.npz").touch()
+        raise KeyboardInterrupt
+    other = {"tau": 0.05, "variant": "remargin"}
+    with pytest.raises(UserError, match="with --method cfa, --start another file; go"), at_work(tmp_path, other, "x"):
+        pass
+
+
+def test_a_folder_of_ones_own_that_was_empty_stays(tmp_path: Path) -> None:
+    with at_work(tmp_path, HOW, "frl fit"):
+        pass
+    assert tmp_path.exists() and not list(tmp_path.iterdir())
+
+
+def test_results_among_the_images_are_refused_also_through_links(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "images")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for out in (tmp_path / "images", tmp_path / "link" / "audit"):
+        with pytest.raises(UserError, match="would be taken for a class; choose another --out"):
+            apart(out, tmp_path / "images")
+    apart(tmp_path / "loop", tmp_path / "images")
+    with pytest.raises(UserError, match="cannot write into"), at_work(tmp_path / "loop", HOW, "frl fit"):
+        pass
 
 
 def test_a_folder_of_anything_else_is_left_alone(tmp_path: Path) -> None:

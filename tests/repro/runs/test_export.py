@@ -55,7 +55,7 @@ def test_what_is_not_one_run_with_weights_is_one_line(store: Store, tmp_path: Pa
     finish(store, RUN, weights=False)
     check = plan.run("smoke", "pgd+autoattack")
     finish(store, check, weights=False)
-    taken = tmp_path / "taken"
+    taken = tmp_path / "taken.safetensors"
     taken.write_text("mine")
     target = tmp_path / "m.safetensors"
     for begin, path, words in (
@@ -63,6 +63,7 @@ def test_what_is_not_one_run_with_weights_is_one_line(store: Store, tmp_path: Pa
         ("*" * 12, target, "its key's first digits, 6 or more"),
         ("0" * 12, target, "no single finished run has a key that begins with 000000000000"),
         (RUN.key[:30] + "0" * 10, target, "no single finished run"),
+        (RUN.key, tmp_path / "m.pt", "m.pt should end in .safetensors"),
         (RUN.key, taken, "is there already; choose another --out"),
         (check.key[:12], target, f"a stronger test of run {RUN.key[:12]}"),
         (RUN.key, target, f"the weights of run {RUN.key[:12]} are not at hand"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import time
 from collections.abc import Callable
 
@@ -183,3 +184,6 @@ def test_the_plan_for_a_lent_gpu(store: Store) -> None:
     assert set(order) < {line.strip() for line in said[fast + 1 : -1]}  # more at twice the speed
     with pytest.raises(UserError, match="too short"):
         device_plan.text(2, store)
+    for minutes in (math.nan, math.inf):
+        with pytest.raises(UserError, match="minutes are a number"):
+            device_plan.text(minutes, store)
