@@ -144,7 +144,8 @@ def paired_bootstrap(
         (_, width), most = interval(0, len(signs), level), max(1.0, abs(low))
         width *= 2 if differ else 1  # one exact limit for the examples of either sign
         low, high = max(-most, low - width), min(most, high + width)
-        return Difference(float(difference), float(low), float(high), min(1.0, 2 * float(bdtr(fewer, differ, 0.5))))
+        p = min(1.0, max(2 / (draws + 1), 2 * float(bdtr(fewer, differ, 0.5))))
+        return Difference(float(difference), float(low), float(high), p)
     if not statistic.startswith("average"):
         low, high = _both_ways(low, high, difference)
         side = max(side, _beyond(change, 2 * difference))

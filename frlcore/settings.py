@@ -15,6 +15,7 @@ OBJECTIVES = ("natural", "noise", "pgd", "trades")
 SELECT = ("average standard", "average robust", "worst robust")
 AUGMENTS = ("none", "crop", "crop_flip")
 SCHEDULES = ("warm-up", "linear")
+STANDARD_QUERIES = 5000  # of Square, the attack without gradients in AutoAttack
 MODELS = (
     "preact_resnet18", "wrn28_10", "preact_small", "preact_narrow", "preact_wide",
     "preact_resnet18_half", "preact_resnet18_quarter",

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from frlcore.answers import Model, check_images, check_labels, check_model
 from frlcore.errors import UserError
 from frlcore.frozen import freeze
-from frlcore.settings import NORMS
+from frlcore.settings import NORMS, STANDARD_QUERIES
 
 LOG = logging.getLogger(__name__)
 # What AutoAttack takes of an image that nothing changes, counted: gradients of a run of APGD; gradients, and as many
@@ -38,7 +38,7 @@ def autoattack(
     norm: str = "linf",
     seed: int = 0,
     batch_size: int = 500,
-    queries: int = 5000,
+    queries: int = STANDARD_QUERIES,
     progress: Callable[[float], object] = lambda share: None,
 ) -> Tensor:
     """Predictions `(N,) int64` under standard AutoAttack within `eps` of `x: (N, C, H, W) float in [0, 1]`.

@@ -27,12 +27,11 @@ from frlcore.data import Split, to_float
 from frlcore.device import arithmetic, pick_device
 from frlcore.errors import UserError
 from frlcore.evaluate import outcomes
-from frlcore.settings import Attack
+from frlcore.settings import STANDARD_QUERIES, Attack
 from frlcore.strong import Heard, autoattack
 from frlcore.training import generator_for
 
 ATTACKS = ("pgd", "autoattack")
-STANDARD = 5000  # queries of AutoAttack's Square attack
 ASKED = 500  # images that the model is tried with first
 SHOWN = 4  # images of each extreme class in the report
 FEW = {  # classes: what AutoAttack does without its targeted DLR attack
@@ -52,7 +51,7 @@ def audit(
     norm: str = "linf",
     attack: str = "pgd",
     steps: int = 20,
-    queries: int = STANDARD,
+    queries: int = STANDARD_QUERIES,
     precision: float | None = None,
     batch_size: int = 500,
     seed: int = 0,
@@ -147,8 +146,8 @@ def audit(
         with _noted({}):  # said of all images already
             examples = _examples(model, split, scale, found, how, where)
     words = f"PGD-{steps}" if attack == "pgd" else "standard AutoAttack"
-    if attack == "autoattack" and queries != STANDARD:
-        words = f"AutoAttack, {queries} queries instead of {STANDARD}"
+    if attack == "autoattack" and queries != STANDARD_QUERIES:
+        words = f"AutoAttack, {queries} queries instead of {STANDARD_QUERIES}"
     if attack == "autoattack" and len(names) in FEW:
         notes.append(FEW[len(names)])
     for said, many in kept.heard.items():

@@ -12,7 +12,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,13 +101,12 @@ def reason(error: Exception, file: Path) -> str:
     return plain(str(error).partition("\n")[0])[:100] or type(error).__name__
 
 
-def free_memory() -> int | None:
-    """Bytes of memory that can be had without swapping; None where the system does not say."""
-    try:
-        with open("/proc/meminfo") as file:
-            return next(1024 * int(line.split()[1]) for line in file if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return None
+def free_memory(report: Path = Path("/proc/meminfo")) -> int | None:
+    """Bytes of memory that programs can still have; None where the system does not say."""
+    with suppress(OSError, StopIteration, ValueError):
+        line = next(one for one in report.read_text().splitlines() if one.startswith("MemAvailable:"))
+        return int(line.split()[1]) * 1024
+    return None
 
 
 def gigabytes(count: float) -> str:

@@ -192,7 +192,10 @@ def _measured(found: Results, claim: Claim | Number, threshold: float, store: St
     if claim.second:
         b = wrong(found, claim.second, claim.error)[:shared].astype(float)
     if not len(sides):
-        return remembered.paired(found.labels, a - threshold, b, claim.statistic)
+        change = remembered.paired(found.labels, a - threshold, b, claim.statistic)
+        if claim.second:
+            return change
+        return change._replace(low=max(change.low, -threshold), high=min(change.high, 1 - threshold))  # from 0 to 100%
     weight = len(sides) * sides[found.labels]  # a contrast is the average over classes of weighted errors
     return remembered.paired(found.labels, weight * a - threshold, weight * b, "average")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from frlcore.errors import UserError
-from frlcore.settings import Attack, Training
+from frlcore.settings import STANDARD_QUERIES, Attack, Training
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,6 @@ class Certification:
     n: int = 100_000
     alpha: float = 0.001
     every: int = 1
-
-
-STANDARD_QUERIES = 5000  # of Square, the attack without gradients in AutoAttack
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import cache
-from pathlib import Path
 
 import torch
 
 from frlcore import models
+from frlcore.data.pictures import free_memory
 from frlcore.errors import UserError
 from frlcore.repro.runs.store import Store
 from frlcore.repro.runs.task import Run, Task
@@ -79,11 +78,3 @@ def check(runs: Sequence[Task], store: Store, side: int, device: str) -> None:
             f"{len(largest)} runs at a time need about {sum(largest) / GB:.1f} GB of memory and {have / GB:.1f} GB are "
             f"free; " + (f"make room or ask for --workers {fit}" if fit else "make room")
         )
-
-
-def free_memory(report: Path = Path("/proc/meminfo")) -> int | None:
-    """Bytes of memory that programs can still have; None where the system does not say."""
-    with suppress(OSError, StopIteration, ValueError):
-        line = next(one for one in report.read_text().splitlines() if one.startswith("MemAvailable:"))
-        return int(line.split()[1]) * 1024
-    return None
