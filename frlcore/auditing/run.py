@@ -101,12 +101,7 @@ def audit(
     how = Attack(eps, eps / 4, steps, norm)
     split, scale = _split(images, labels)
     where = pick_device(device)
-    if isinstance(model, nn.Module):
-        try:
-            model.to(where)
-        except Exception as error:  # weights without data, or more than the device holds
-            what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-            raise UserError(f"the model cannot be moved to {where}: {what}") from error
+    _move(model, where)
     at = torch.linspace(0, len(split) - 1, min(ASKED, len(split))).long()  # of all classes, should they be in order
     some = to_float(split.images[at].to(where), scale)
     names = names_of(check_model(model, some), classes)
@@ -145,17 +140,31 @@ def audit(
         found = Outcomes(*(part[done].astype(np.int64) for part in (truth, kept.clean, kept.adversarial)))
         with _noted({}):  # said of all images already
             examples = _examples(model, split, scale, found, how, where)
-    words = f"PGD-{steps}" if attack == "pgd" else "standard AutoAttack"
-    if attack == "autoattack" and queries != STANDARD_QUERIES:
-        words = f"AutoAttack, {queries} queries instead of {STANDARD_QUERIES}"
     if attack == "autoattack" and len(names) in FEW:
         notes.append(FEW[len(names)])
     for said, many in kept.heard.items():
         notes.append(f"{said[0].upper()}{said[1:]}" + f" (so or alike in {many} batches of images)" * (many > 1) + ".")
     if precision is not None:
         notes.append(order.sentence(truth, precision, done))
-    return Audit(names, found, eps, norm, words, kept.seconds, _digest(split), tuple(notes), examples,
-                 order.level(truth, precision), None if done.all() else np.flatnonzero(done), weights)  # fmt: skip
+    words, level = _words(attack, steps, queries), order.level(truth, precision)
+    return Audit(names, found, eps, norm, words, kept.seconds, _digest(split), tuple(notes), examples, level,
+                 None if done.all() else np.flatnonzero(done), weights)  # fmt: skip
+
+
+def _move(model: Model, where: torch.device) -> None:
+    if isinstance(model, nn.Module):
+        try:
+            model.to(where)
+        except Exception as error:  # weights without data, or more than the device holds
+            what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            raise UserError(f"the model cannot be moved to {where}: {what}") from error
+
+
+def _words(attack: str, steps: int, queries: int) -> str:
+    if attack == "pgd":
+        return f"PGD-{steps}"
+    short = f"AutoAttack, {queries} queries instead of {STANDARD_QUERIES}"
+    return "standard AutoAttack" if queries == STANDARD_QUERIES else short
 
 
 def _within(progress: Callable[[float], None], gone: int, size: int) -> Callable[[float], None]:
