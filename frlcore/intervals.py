@@ -113,7 +113,7 @@ def paired_bootstrap(
     wrong_b: ArrayLike,
     statistic: str = "worst",
     *,
-    draws: int = 2000,
+    draws: int = 10_000,
     level: float = 0.95,
     seed: int = 0,
 ) -> Difference:
@@ -153,9 +153,9 @@ def paired_bootstrap(
     return Difference(float(difference), float(low), float(high), p)
 
 
-def brackets(low: float, high: float, sign: str = "") -> str:
-    """An interval in percent or points as text, with a decimal where whole numbers would be too coarse for it."""
-    form = f"{sign}.{int(high - low < 3)}f"
+def brackets(low: float, high: float) -> str:
+    """An interval in percent as text, with a decimal where whole numbers would be too coarse for it."""
+    form = f".{int(high - low < 3)}f"
     return f"[{low:{form}}, {high:{form}}]"
 
 

@@ -107,7 +107,7 @@ def changes(table: pd.DataFrame) -> list[list[str]]:
     return [
         [row["class"] if row["statistic"] == "class" else WORDS[row["statistic"]],
          f"{row['this']:.1f}", f"{row['other']:.1f}",
-         f"{row['difference']:+.1f} {brackets(row['low'], row['high'], '+')}", f"{row['p']:.2g}", row["verdict"]]
+         f"{row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]", f"{row['p']:.2g}", row["verdict"]]
         for row in table.to_dict("records")
     ]  # fmt: skip
 

@@ -24,7 +24,7 @@ from frlcore.data import Split
 from frlcore.device import arithmetic
 from frlcore.evaluate import outcomes
 from frlcore.fitting import Fitted
-from frlcore.intervals import Difference, brackets, paired_bootstrap
+from frlcore.intervals import Difference, paired_bootstrap
 from frlcore.repro.style import BLUE, GREY, RC, VERMILLION, panels
 from frlcore.settings import Attack, DataInfo
 from frlcore.training import generator_for
@@ -109,7 +109,7 @@ def summary(found: Comparison, frame: pd.DataFrame, statistics: Iterable[str] = 
             part = frame[(frame.error == kind) & (frame.statistic == statistic)].set_index("model")
             cells = [cell(part.loc[model]) for model in MODELS]
             change = found.change(kind, statistic)
-            span = f"{100 * change.difference:+.1f} {brackets(100 * change.low, 100 * change.high, '+')}"
+            span = f"{100 * change.difference:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}]"
             rows.append([f"{kind}, {words}", *cells, span])
     return rows
 

@@ -116,7 +116,7 @@ def price(found: Results) -> str:
         more = [kind for kind in rises["control"] if kind not in rises["pgd"]]
         lead = (
             f"The price is {' and '.join(rises['pgd'])} error on average{', and the control pays it, too' * shared}"
-            f"{f'; against the control it is {more[0]} error' if more else ''}."
+            f"{f'; beyond the control, perhaps {more[0]} error' if more else ''}."
         )
     elif rises["control"]:
         lead = f"Against the control, the price is {' and '.join(rises['control'])} error on average."

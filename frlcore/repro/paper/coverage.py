@@ -104,7 +104,7 @@ def runs_behind(page: str, edition: str, store: Store | None = None) -> list[str
     for name in [one for one in dict.fromkeys(named) if one in plan.plans(edition)]:
         new = {task.key for task in plan.runs(name, edition) if store.done(task.key)} - seen
         hours = sum(store.provenance(key).get("seconds") or 0 for key in new) / 3600
-        took = f"  # {hours:.1f} h of one process" if hours >= 0.05 else f"  # {60 * hours:.1f} min of one process"
+        took = f"  # {hours:.1f} h taken so far" if hours >= 0.05 else f"  # {60 * hours:.1f} min taken so far"
         lines.append(f"frl run {name} --edition {edition}" + took * bool(new))
         seen |= new
     return lines

@@ -88,7 +88,7 @@ def lowest_in_words(base: Results, checks: Results, reference: str) -> str:
     change = remembered.paired(labels, wrong[best][:shared], wrong[reference][:shared], "worst")
     return (f"{images} {plan.label(best)} has the lowest error of the worst class, {told[best]}; that of "
             f"{plan.label(reference)} is {told[reference]}, a difference of {100 * change.difference:+.1f} "
-            f"{brackets(100 * change.low, 100 * change.high, '+')}.")  # fmt: skip
+            f"[{100 * change.low:+.1f}, {100 * change.high:+.1f}].")  # fmt: skip
 
 
 def differences(base: Results, checks: Results, reference: str) -> pd.DataFrame:

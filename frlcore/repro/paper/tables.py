@@ -36,17 +36,18 @@ def note(found: Results) -> Any:
 
 def _duration(found: Results) -> str:
     """How long the missing runs take at the pace of the newest record of this network, else how much work they are."""
-    ed = found.edition
-    work = {run.key: run.cost for method in found.missing for run in plan.lineage(plan.run(ed.name, method))}
-    passes, pace = sum(work.values()), recorded(plan.alike(ed), default_store())
+    ed, store = found.edition, default_store()
+    needed = [run for method in found.missing for run in plan.lineage(plan.run(ed.name, method))]
+    work = {run.key: run.cost for run in needed if not store.done(run.key)}
+    passes, pace = sum(work.values()), recorded(plan.alike(ed), store)
     if pace is None:
         return (
-            f"\nA seed takes {passes:,.0f} forward passes over the training images, the models that its runs start "
-            f"from included; no record of `{ed.model}` says yet how long one pass takes."
+            f"\nA seed takes {passes:,.0f} more forward passes over the training images, missing models that its runs "
+            f"start from included; no record of `{ed.model}` says yet how long one pass takes."
         )
     return (
-        f"\nAbout {passes * pace.seconds / 3600:.1f} hours a seed, the models that its runs start from included, at "
-        f"the pace of the newest record of `{ed.model}` ({pace.device})."
+        f"\nAbout {passes * pace.seconds / 3600:.1f} hours more for a seed, missing models that its runs start from "
+        f"included, at the pace of the newest record of `{ed.model}` ({pace.device})."
     )
 
 

@@ -22,7 +22,7 @@ INK = dict.fromkeys(("reproduced", "not reproduced"), "white")
 INK |= dict.fromkeys(("direction only", "partly", "mixed"), "#111111")
 STRIP = {  # the words of the first page, and the verdicts that count for each
     "reproduced": ("reproduced",),
-    "partly": ("direction only", "partly", "mixed"),
+    "partly or mixed": ("direction only", "partly", "mixed"),
     "not reproduced": ("not reproduced",),
     "cannot tell": (OPEN,),
     "not yet run": ("not yet run",),

@@ -78,7 +78,7 @@ def test_a_page_ends_with_what_makes_it_again(store: Store) -> None:
     store.finish(run.key, {"description": run.description, "outcomes": {}, "history": []}, {"seconds": 1800.0}, {})
     lines = coverage.rerun("02_preliminary_studies", "digits", store=store).splitlines()
     assert lines[:4] == ["## Rerun this page", "", "```bash", "frl notebook 02 -p edition digits"]
-    assert lines[4] == "frl run figure1 --edition digits  # 0.5 h of one process"
+    assert lines[4] == "frl run figure1 --edition digits  # 0.5 h taken so far"
     assert lines[5] == "frl run table1 --edition digits"  # its run is counted above
     assert "autoattack" in coverage.rerun("05_experiments", "digits", store=store)
     assert coverage.rerun("03_theoretical_analysis", explained=False).count("\n") == 6

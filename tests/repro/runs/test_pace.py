@@ -92,13 +92,13 @@ def test_a_page_says_hours_where_a_record_gives_them_and_else_the_work(
     monkeypatch.setattr(tables, "default_store", lambda: store)
     found = results("table1", "cifar10-paper", store)
     natural, pgd = (plan.run("cifar10-paper", method) for method in ("natural", "pgd"))
-    assert f"{natural.cost + pgd.cost:,.0f} forward passes" in tables.note(found).data
+    assert f"{natural.cost + pgd.cost:,.0f} more forward passes" in tables.note(found).data
     assert "hours" not in tables.note(found).data
     other = plan.run("cifar10", "control")
     assert isinstance(other, Run)
     record(store, other, 7.2 * other.cost, "2026-01-02T00:00:00Z", "one core")
     said = tables.note(found).data
-    assert f"About {(natural.cost + pgd.cost) * 7.2 / 3600:.1f} hours a seed" in said and "(one core)" in said
+    assert f"About {(natural.cost + pgd.cost) * 7.2 / 3600:.1f} hours more for a seed" in said and "(one core)" in said
 
 
 def test_the_time_left_is_that_of_the_first_batches_until_epochs_are_over(tiny_run: Make, hand: Clock) -> None:
