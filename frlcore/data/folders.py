@@ -161,7 +161,7 @@ def divide(
         notes.append(f"{copies} of {len(images)} images are copies of others; identical pictures stay in one part")
     if torn.any():
         both = len(np.unique(original[torn]))
-        notes.append(f"{both} pictures stand in more than one class; they are in no validation and no test part")
+        notes.append(f"pictures that stand in more than one class: {both}; none is in validation or test")
     if (brightest := int(images.max())) < DIM:
         notes.append(
             f"no pixel of any image is brighter than {brightest} of 255; should these be 16-bit files that use few of "

@@ -20,6 +20,7 @@ from frlcore.repro.places import checkout
 from frlcore.repro.runs.conduct import conduct
 from frlcore.repro.runs.progress import clock
 from frlcore.repro.runs.store import default_store
+from frlcore.repro.runs.task import Run
 from frlcore.repro.surroundings import OutputError, a_home, complain, watched_output
 from frlcore.repro.terminal import Commands, Terminal
 
@@ -118,7 +119,7 @@ def publish(
     checkout("frl publish")
     store, needed = default_store(), plans.runs(plan, edition, seeds)
     every = plans.runs(plans.ALL, edition, seeds)
-    starts = {one.start.key for one in every if one.start}
+    starts = {one.start.key for one in every if one.start and (isinstance(one, Run) or not store.done(one.key))}
     finished = [one for one in needed if store.done(one.key)]
     for one in finished:
         store.publish(one.key, weights=one.key in starts)

@@ -35,6 +35,12 @@ def fill(root: Path, counts: dict[str, int], first: int = 100) -> Path:
     return root
 
 
+def fill_parts(root: Path, counts: dict[str, int]) -> None:
+    """A split of one's own: parts of so many pictures of a cat and of a dog each, no two alike."""
+    for first, (part, count) in enumerate(counts.items()):
+        fill(root / part, {"cat": count, "dog": count}, first=1000 * first)
+
+
 @pytest.fixture
 def pets(tmp_path: Path) -> Path:
     rng = np.random.default_rng(1)
@@ -326,7 +332,7 @@ def test_a_picture_of_two_classes_is_for_training_alone_and_counted(tmp_path: Pa
     splits = data.image_folder(root, size=8, say=said.append)
     found = [[image.numpy().tobytes() in torn for image in part.images] for part in parts(splits)]
     assert [sum(part) for part in found] == [12, 0, 0] and len(splits.train) + len(splits.validation) > 12
-    assert "6 pictures stand in more than one class; they are in no validation and no test part" in said
+    assert "pictures that stand in more than one class: 6; none is in validation or test" in said
 
 
 def test_classes_that_look_the_same_are_refused(tmp_path: Path) -> None:
@@ -342,23 +348,20 @@ def test_classes_that_look_the_same_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_split_already_is_split_so(tmp_path: Path) -> None:
-    for first, (part, count) in enumerate((("Train", 10), ("val", 4), ("test", 5))):
-        fill(tmp_path / "pets" / part, {"cat": count, "dog": count}, first=1000 * first)
+    fill_parts(tmp_path / "pets", {"Train": 10, "val": 4, "test": 5})
     splits = data.image_folder(tmp_path / "pets", size=8)
     assert splits.info.classes == ("cat", "dog")
     assert [split.labels.bincount().tolist() for split in parts(splits)] == [[10, 10], [4, 4], [5, 5]]
 
 
 def test_a_part_that_is_missing_is_drawn_from_training(tmp_path: Path) -> None:
-    for first, (part, count) in enumerate((("train", 20), ("test", 5))):
-        fill(tmp_path / "pets" / part, {"cat": count, "dog": count}, first=1000 * first)
+    fill_parts(tmp_path / "pets", {"train": 20, "test": 5})
     splits = data.image_folder(tmp_path / "pets", size=8, validation=0.25)
     assert [split.labels.bincount().tolist() for split in parts(splits)] == [[15, 15], [5, 5], [5, 5]]
 
 
 def test_training_goes_without_what_its_split_holds_out(tmp_path: Path) -> None:
-    for first, (part, count) in enumerate((("train", 10), ("val", 4), ("test", 5))):
-        fill(tmp_path / "pets" / part, {"cat": count, "dog": count}, first=1000 * first)
+    fill_parts(tmp_path / "pets", {"train": 10, "val": 4, "test": 5})
     for i in range(3):
         (tmp_path / "pets/train/cat" / f"leak{i}.png").write_bytes((tmp_path / f"pets/test/cat/00{i}.png").read_bytes())
     said: list[str] = []
@@ -368,19 +371,17 @@ def test_training_goes_without_what_its_split_holds_out(tmp_path: Path) -> None:
 
 
 def test_a_split_of_ones_own_tests_no_picture_of_two_classes(tmp_path: Path) -> None:
-    for first, (part, count) in enumerate((("train", 10), ("val", 4), ("test", 5))):
-        fill(tmp_path / "pets" / part, {"cat": count, "dog": count}, first=1000 * first)
+    fill_parts(tmp_path / "pets", {"train": 10, "val": 4, "test": 5})
     for at in ("test/dog", "train/cat"):
         (tmp_path / "pets" / at / "torn.png").write_bytes((tmp_path / "pets/test/cat/000.png").read_bytes())
     said: list[str] = []
     splits = data.image_folder(tmp_path / "pets", size=8, say=said.append)
     assert [len(part) for part in parts(splits)] == [21, 8, 9]
-    assert said == ["1 pictures stand in more than one class; they are in no validation and no test part"]
+    assert said == ["pictures that stand in more than one class: 1; none is in validation or test"]
 
 
 def test_a_class_whose_training_is_its_test_is_one_line(tmp_path: Path) -> None:
-    for first, (part, count) in enumerate((("train", 2), ("val", 2), ("test", 2))):
-        fill(tmp_path / "pets" / part, {"cat": count, "dog": count}, first=1000 * first)
+    fill_parts(tmp_path / "pets", {"train": 2, "val": 2, "test": 2})
     for i in range(2):
         copied = (tmp_path / f"pets/test/dog/00{i}.png").read_bytes()
         (tmp_path / f"pets/train/dog/00{i}.png").write_bytes(copied)

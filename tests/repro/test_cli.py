@@ -19,7 +19,7 @@ from frlcore.repro import cli
 from frlcore.repro.paper import cost, plan
 from frlcore.repro.places import PROJECT
 from frlcore.repro.runs.store import Store
-from frlcore.repro.runs.task import Run
+from frlcore.repro.runs.task import Check, Run
 from frlcore.repro.runs.worker import carry_out
 
 OPTIONS = {
@@ -175,12 +175,14 @@ def test_show_names_the_command_that_makes_what_is_missing(frl: Command) -> None
     assert "frl run table1 --edition smoke" in ended.out + ended.err and "Traceback" not in ended.err
 
 
-@pytest.mark.parametrize("tried", [True, False])
+@pytest.mark.parametrize("check", ["to come", "done", "none"])
 def test_publishing_copies_finished_records_and_the_weights_others_need(
-    frl: Command, store: Store, tiny_plan: list[Run], undisturbed: Store, monkeypatch: pytest.MonkeyPatch, tried: bool
+    frl: Command, store: Store, tiny_plan: list[Run], undisturbed: Store, monkeypatch: pytest.MonkeyPatch, check: str
 ) -> None:
     for name in ("autoattack", "successors-autoattack"):
-        monkeypatch.setitem(plan.PLANS, name, plan.PLANS[name] if tried else ())
+        monkeypatch.setitem(plan.PLANS, name, () if check == "none" else plan.PLANS[name])
+    checks = {one.key for one in plan.runs(plan.ALL, "smoke") if isinstance(one, Check)} if check == "done" else set()
+    monkeypatch.setattr(store, "done", lambda key: key in checks or Store.done(store, key))
     parent, child = tiny_plan[0], tiny_plan[2]
     assert child.start is not None and child.start.key == parent.key
     shutil.copytree(undisturbed.root, store.root)
@@ -191,7 +193,7 @@ def test_publishing_copies_finished_records_and_the_weights_others_need(
     fresh = Store(store.root.parent / "elsewhere", store.published)
     assert fresh.done(parent.key) and fresh.done(child.key) and not fresh.done(tiny_plan[3].key)
     assert fresh.trained(parent.key)  # the others start from it
-    assert fresh.trained(child.key) is tried  # AutoAttack needs it
+    assert fresh.trained(child.key) is (check == "to come")  # AutoAttack needs it
     path = store.folder(child.key) / "result.json"
     path.write_bytes(path.read_bytes().replace(b"digits", b"digitz"))
     assert frl("publish", "tiny", "--edition", "smoke").status == 2
