@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 MODELS = ("before", "after")
 SHORT = ("average", "worst")  # of STATISTICS, where there is little room
 SHOWN = 30  # classes in the picture
-LONGEST = 32  # of a class's name in the picture, in places of a line
+LONGEST = 24  # of a class's name in the picture, in places of a line
 
 NOTE = (
     "Errors in percent on test images that took no part in training or in any choice. Standard: wrong without an "
