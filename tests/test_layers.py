@@ -24,7 +24,7 @@ evaluate evidence strong smoothing acceleration
 training
 fitting saving
 auditing
-repro.places repro.style repro.show repro.surroundings repro.terminal
+repro.places repro.style repro.show repro.surroundings repro.terminal repro.bar
 repro.runs
 repro.paper repro.own
 repro.book

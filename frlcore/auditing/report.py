@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from frlcore import page as pages
@@ -26,6 +27,8 @@ TESTED = (
     "class, bootstrap for average, worst class and gap, both groups adjusted by Holm; below 0.05 it is called better "
     "or worse."
 )
+SQUARE = 100  # classes: with more the square of what each is taken for is megabytes that nobody reads
+NAMED = 10  # classes in a sentence
 WORDS = {"average": "average", "worst": "worst class", "gap": "worst class minus average"}
 
 
@@ -54,8 +57,7 @@ def page(
     names = list(confusion.index)
     parts += ["<h2>Class by class</h2>", _plot(frame), pages.grid(["class", "images", *KINDS], classwise(frame)),
               f"<p><small>{NOTE}{SPREAD}</small></p>",
-              "<h2>What attacked images are taken for</h2>",
-              f'<div class="wide">{pages.heat(confusion.to_numpy(), names)}</div>']  # fmt: skip
+              "<h2>What attacked images are taken for</h2>", _taken(confusion)]  # fmt: skip
     if examples:
         parts += ["<h2>The least and the most robust class</h2>", "<p>Before the attack and after PGD; below, what the "
                   "model takes the image for.</p>", *(_pair(one, names) for one in examples)]  # fmt: skip
@@ -83,11 +85,16 @@ def in_words(table: pd.DataFrame) -> str:
     """One sentence: for which classes the model is better, worse, not distinguishable."""
     classes = table[table.statistic == "class"]
     found = {word: list(classes["class"][classes.verdict == word]) for word in ("better", "worse")}
-    said = [f"{word} on {', '.join(f'“{name}”' for name in names)}" for word, names in found.items() if names]
+    said = [f"{word} on {_listed(names)}" for word, names in found.items() if names]
     rest = len(classes) - sum(map(len, found.values()))
     if rest:
         said.append(f"not distinguishable from the other on {rest} of {len(classes)} classes")
     return f"This model is {'; '.join(said)}."
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(f"“{name}”" for name in names[:NAMED]) + more
 
 
 def summary(frame: pd.DataFrame, statistics: Mapping[str, str]) -> list[list[str]]:
@@ -115,6 +122,18 @@ def changes(table: pd.DataFrame) -> list[list[str]]:
 def cell(row: Any) -> str:
     """A value with its interval, in percent."""
     return f"{row['value']:.1f} {brackets(row['low'], row['high'])}"
+
+
+def _taken(confusion: pd.DataFrame) -> str:
+    """The whole square of classes, or of many classes the most frequent mistakes."""
+    names, counts = list(confusion.index), confusion.to_numpy()
+    if len(names) <= SQUARE:
+        return f'<div class="wide">{pages.heat(counts, names)}</div>'
+    wrong = counts * (1 - np.eye(len(names), dtype=counts.dtype))
+    worst = [divmod(int(at), len(names)) for at in np.argsort(-wrong, axis=None, kind="stable")[:SQUARE]]
+    rows = [[names[i], names[j], f"{counts[i, j]} of {counts[i].sum()}"] for i, j in worst if wrong[i, j]]
+    told = f"The most frequent mistakes, at most {SQUARE}; all are in Audit.confusion() and in report.json."
+    return f"<p>{told}</p>" + pages.grid(["class", "taken for", "images"], rows)
 
 
 def _plot(frame: pd.DataFrame) -> str:

@@ -13,12 +13,12 @@ from typing import Annotated
 import typer
 
 from frlcore.errors import UserError, plain
+from frlcore.repro.bar import clock
 from frlcore.repro.own import commands as own
 from frlcore.repro.own.commands import DeviceOption
 from frlcore.repro.paper import plan as plans
 from frlcore.repro.places import checkout
 from frlcore.repro.runs.conduct import conduct
-from frlcore.repro.runs.progress import clock
 from frlcore.repro.runs.store import default_store
 from frlcore.repro.runs.task import Run
 from frlcore.repro.surroundings import OutputError, a_home, complain, watched_output

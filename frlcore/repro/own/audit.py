@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import frlcore
 from frlcore import data
@@ -32,11 +31,11 @@ from frlcore.data.splits import shuffled_classes
 from frlcore.device import pick_device
 from frlcore.errors import UserError, plain
 from frlcore.repro import places
+from frlcore.repro.bar import Bar
 from frlcore.repro.own.findings import terminal, write
 from frlcore.repro.own.fit import number, radius
 from frlcore.repro.own.model import Given, load
 from frlcore.repro.own.unfinished import apart, at_work
-from frlcore.repro.runs.progress import LINE_SECONDS, clock
 from frlcore.repro.runs.worker import machine
 from frlcore.repro.surroundings import processors
 from frlcore.settings import NORMS
@@ -180,36 +179,19 @@ def _machine(device: torch.device) -> dict[str, Any]:
     }  # fmt: skip
 
 
-class _Bar:
-    """Images done and the time left: a bar on a terminal, elsewhere a line every ten seconds."""
+class _Bar(Bar):
+    """Images done and the time left."""
 
     def __init__(self, what: str, total: int, console: Console) -> None:
-        self.what, self.total, self.console = plain(what), total, console
-        self.begin = self.printed = time.monotonic()
-        self.first: float | None = None  # images that were done before
-        words = TextColumn("{task.description}", markup=False)
-        columns = (words, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
-        self.task = self.bar.add_task(self.what, total=total)
-
-    def __enter__(self) -> _Bar:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
+        self.what, self.begun = plain(what), False
+        super().__init__(console, self.what, total)
 
     def see(self, done: float) -> None:
         """Take in how many images are done, at first, after every batch, and in fractions within one."""
-        if self.first is None:
-            self.first, self.begin = done, time.monotonic()
+        if not self.begun:
+            self.begun, self.first, self.begin = True, done, time.monotonic()
             if done:
                 self.console.print(f"Going on after {done:.0f} of {self.total} images.", soft_wrap=True, markup=False)
             return
-        left = clock((time.monotonic() - self.begin) * (self.total - done) / (done - self.first))
-        left = f"{'about' if done == int(done) else 'at most about'} {left} left"
-        self.bar.update(self.task, completed=done, description=f"{self.what}, {left}")
-        if not self.console.is_terminal and time.monotonic() - self.printed > LINE_SECONDS:
-            self.printed = time.monotonic()
-            line = f"{self.what}: {done:.0f} of {self.total} images, {left}"
-            self.console.print(line, soft_wrap=True, markup=False)
+        left = f"{'about' if done == int(done) else 'at most about'} {self.left(done)} left"
+        self.show(done, f"{self.what}, {left}", f"{self.what}: {done:.0f} of {self.total} images, {left}")

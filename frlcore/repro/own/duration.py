@@ -12,7 +12,7 @@ from torch import nn
 
 from frlcore import models
 from frlcore.data import Splits, to_float
-from frlcore.repro.runs.progress import clock
+from frlcore.repro.bar import clock
 from frlcore.settings import Training
 from frlcore.training import batch_loss
 

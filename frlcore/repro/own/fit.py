@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -20,7 +19,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from frlcore import models
 from frlcore.checkpoint import Checkpoint
@@ -30,11 +28,11 @@ from frlcore.device import pick_device
 from frlcore.errors import Diverged, UserError
 from frlcore.fitting import STAGES, check, fit, recipe
 from frlcore.policies import build
+from frlcore.repro.bar import Bar
 from frlcore.repro.own import duration, report
 from frlcore.repro.own import images as fit_images
 from frlcore.repro.own.model import Given, weights
 from frlcore.repro.own.unfinished import STATE, apart, at_work
-from frlcore.repro.runs.progress import LINE_SECONDS, clock
 from frlcore.repro.runs.store import Store
 from frlcore.repro.runs.task import canonical
 from frlcore.repro.surroundings import processors
@@ -241,33 +239,16 @@ def _words(job: Job, splits: Splits, notes: list[str], epoch: int) -> dict[str, 
     }  # fmt: skip
 
 
-class _Bar:
-    """Epochs done and the time left: a bar on a terminal, elsewhere a line every ten seconds."""
+class _Bar(Bar):
+    """Epochs done and the time left."""
 
     def __init__(self, totals: dict[str, int], resume: dict[str, Checkpoint], console: Console) -> None:
-        self.totals, self.console = totals, console
-        self.first = self.done = sum(state.epoch for state in resume.values())
-        self.begin = self.printed = time.monotonic()
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
-        self.task = self.bar.add_task("starting", total=sum(totals.values()), completed=self.done)
+        super().__init__(console, "starting", sum(totals.values()), sum(state.epoch for state in resume.values()))
+        self.totals = totals
         if self.done:
-            console.print(f"Going on after {self.done} of {sum(totals.values())} epochs.")
-
-    def __enter__(self) -> _Bar:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
+            console.print(f"Going on after {self.done} of {self.total} epochs.")
 
     def see(self, stage: str, epoch: int) -> None:
         """Take in one finished epoch."""
-        self.done += 1
-        rest = sum(self.totals.values()) - self.done
-        left = clock((time.monotonic() - self.begin) * rest / (self.done - self.first))
-        what = f"{stage}, epoch {epoch} of {self.totals[stage]}, about {left} left"
-        self.bar.update(self.task, completed=self.done, description=what)
-        if not self.console.is_terminal and time.monotonic() - self.printed > LINE_SECONDS:
-            self.printed = time.monotonic()
-            self.console.print(what, soft_wrap=True)
+        done = self.done + 1
+        self.show(done, f"{stage}, epoch {epoch} of {self.totals[stage]}, about {self.left(done)} left")

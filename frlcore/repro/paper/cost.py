@@ -18,10 +18,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from frlcore import data, models
 from frlcore.errors import UserError
+from frlcore.repro.bar import clock
 from frlcore.repro.paper import plan
 from frlcore.repro.paper.device_plan import BESIDE, EDITION, PASSES, RATES, TRAINING_IMAGES
 from frlcore.repro.places import downloads
-from frlcore.repro.runs.progress import clock
 from frlcore.repro.runs.task import Run, Task
 from frlcore.repro.surroundings import processors
 from frlcore.settings import info

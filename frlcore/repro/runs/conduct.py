@@ -9,7 +9,8 @@ from functools import partial
 from rich.console import Console
 
 from frlcore.errors import UserError
-from frlcore.repro.runs.progress import Report, clock
+from frlcore.repro.bar import clock
+from frlcore.repro.runs.progress import Report
 from frlcore.repro.runs.store import default_store
 from frlcore.repro.runs.task import Run, Task
 

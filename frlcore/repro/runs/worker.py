@@ -66,60 +66,66 @@ def carry_out(
             return True
         if isinstance(run, Check):
             return _check(run, store, where, after_step)
-        splits = _splits(run, where)
-        model = _model(run, where)
-        if run.start:
-            model.load_state_dict(store.weights(run.start.key))
-        policy = run.build_policy()
-        resume = store.load_state(run.key)
-        seconds = list(resume.seconds) if resume else []
-        started = time.perf_counter() - sum(seconds)  # as if it had never stopped
-        saved = time.perf_counter()
+        return _run(run, store, where, after_step, on_pace)
 
-        def keep(checkpoint: Checkpoint) -> bool:
-            nonlocal saved
-            seconds.append(round(time.perf_counter() - started - sum(seconds), 4))
-            checkpoint = replace(checkpoint, seconds=seconds)
-            due = time.perf_counter() - saved >= SAVE_EVERY[where.type] or checkpoint.epoch == run.training.epochs
-            if due:
-                store.save_state(run.key, checkpoint)
-                saved = time.perf_counter()
-            stop = after_step(checkpoint.epoch)
-            if stop and not due:
-                store.save_state(run.key, checkpoint)
-            return stop
 
-        first = FirstBatches(run, len(splits.train), on_pace) if where.type == "cpu" else None
-        last = train(
-            model, splits, run.training, policy, seed=run.seed, resume=resume, after_epoch=keep,
-            after_batch=first.see if first else lambda: None,
-        )  # fmt: skip
-        if last.epoch < run.training.epochs:
-            return False
-        weights = {"last": last.model, "selected": last.selected}
-        tested = {"last": _test(run, model, last.model, splits, where)}
-        same = last.selected_epoch == last.epoch
-        tested["selected"] = tested["last"] if same else _test(run, model, last.selected, splits, where)
-        if last.average:
-            weights["average"] = last.average
-            tested["average"] = _test(run, model, last.average, splits, where)
-        body = {
-            "description": run.description,
-            "classes": list(splits.info.classes),
-            "history": last.history,
-            "selected_epoch": last.selected_epoch,
-            "outcomes": tested,
-        }
-        images = len(splits.train) // run.training.batch_size * run.training.batch_size * len(seconds)
-        made = {
-            **_made(started),
-            "epoch_seconds": seconds,
-            "resumed_at_epoch": resume.epoch if resume else 0,
-            "training_images_per_second": round(images / max(sum(seconds), 1e-9), 1),
-            **machine(where, last.arithmetic),
-        }
-        store.finish(run.key, body, made, weights)
-        return True
+def _run(
+    run: Run,
+    store: Store,
+    where: torch.device,
+    after_step: Callable[[int], bool],
+    on_pace: Callable[[float], object],
+) -> bool:
+    splits = _splits(run, where)
+    model = _model(run, where)
+    if run.start:
+        model.load_state_dict(store.weights(run.start.key))
+    resume = store.load_state(run.key)
+    seconds = list(resume.seconds) if resume else []
+    started = time.perf_counter() - sum(seconds)  # as if it had never stopped
+    saved = time.perf_counter()
+
+    def keep(checkpoint: Checkpoint) -> bool:
+        nonlocal saved
+        seconds.append(round(time.perf_counter() - started - sum(seconds), 4))
+        checkpoint = replace(checkpoint, seconds=seconds)
+        due = time.perf_counter() - saved >= SAVE_EVERY[where.type] or checkpoint.epoch == run.training.epochs
+        if due:
+            store.save_state(run.key, checkpoint)
+            saved = time.perf_counter()
+        stop = after_step(checkpoint.epoch)
+        if stop and not due:
+            store.save_state(run.key, checkpoint)
+        return stop
+
+    first = FirstBatches(run, len(splits.train), on_pace) if where.type == "cpu" else None
+    last = train(
+        model, splits, run.training, run.build_policy(), seed=run.seed, resume=resume, after_epoch=keep,
+        after_batch=first.see if first else lambda: None,
+    )  # fmt: skip
+    if last.epoch < run.training.epochs:
+        return False
+    weights = {"last": last.model, "selected": last.selected} | ({"average": last.average} if last.average else {})
+    tested = {name: _test(run, model, one, splits, where) for name, one in weights.items() if name != "selected"}
+    same = last.selected_epoch == last.epoch
+    tested["selected"] = tested["last"] if same else _test(run, model, last.selected, splits, where)
+    body = {
+        "description": run.description,
+        "classes": list(splits.info.classes),
+        "history": last.history,
+        "selected_epoch": last.selected_epoch,
+        "outcomes": tested,
+    }
+    images = len(splits.train) // run.training.batch_size * run.training.batch_size * len(seconds)
+    made = {
+        **_made(started),
+        "epoch_seconds": seconds,
+        "resumed_at_epoch": resume.epoch if resume else 0,
+        "training_images_per_second": round(images / max(sum(seconds), 1e-9), 1),
+        **machine(where, last.arithmetic),
+    }
+    store.finish(run.key, body, made, weights)
+    return True
 
 
 def machine(device: torch.device, trained: Sequence[str] = ()) -> dict[str, Any]:

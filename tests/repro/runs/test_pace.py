@@ -13,11 +13,12 @@ import torch
 from rich.console import Console
 
 from frlcore.errors import UserError
+from frlcore.repro.bar import clock
 from frlcore.repro.paper import device_plan, plan, tables
 from frlcore.repro.paper.records import results
 from frlcore.repro.runs import engines, pace
 from frlcore.repro.runs.job import Measured, Progress
-from frlcore.repro.runs.progress import Report, clock
+from frlcore.repro.runs.progress import Report
 from frlcore.repro.runs.store import Store
 from frlcore.repro.runs.task import Run
 from frlcore.repro.runs.worker import carry_out
