@@ -14,7 +14,7 @@ from frlcore.errors import UserError
 from frlcore.settings import DataInfo
 
 DIGITS_VALIDATION = 0.25  # share of what a test fold leaves over
-VALIDATION = 300  # images a class of CIFAR-10 and SVHN, the last ones in file order; the released code's choice
+VALIDATION = 300  # images a class of CIFAR-10 and SVHN, the last ones in file order; for CIFAR-10 as the released code
 SPLIT_SEED = 20210718  # fixed for good: every committed record rests on these splits
 SVHN_TEST = (1744, 5099, 4149, 2882, 2523, 2384, 1977, 2019, 1660, 1595)  # images of the classes 0 to 9 in its test set
 

@@ -61,15 +61,22 @@ def test_one_radius_equalises_where_it_exists(world):
         assert mixture.b_radii(eps, radius) == pytest.approx(b, rel=1e-6, abs=1e-6)
 
 
-@given(world)
-def test_a_larger_radius_helps_exactly_below_one_half(world):
+@given(world, st.floats(0, 0.95))
+def test_a_larger_radius_helps_exactly_while_the_error_at_it_is_below_one_half(world, way):
     d, eta, sigma, K, part = world
     mixture, eps = GaussianMixture(d, eta, sigma, K), part * eta
-    hard = mixture.robust_error(mixture.b_rob(eps), eps, 1)
-    assume(abs(hard - 0.5) > 1e-3)
-    step = 1e-4 * mixture.gap(eps)
-    helps = mixture.b_radii(eps, eps + step) > mixture.b_rob(eps)
-    assert helps == (hard < 0.5)
+    trained = eps + way * 2 * mixture.gap(eps)  # of class +1; the mean of the radii stays below eta
+    b = mixture.b_radii(eps, trained)
+    error = norm.cdf(-(d * (eta - trained) + b) / (K * sigma * d**0.5))  # of class +1 at that radius
+    assume(abs(error - 0.5) > 1e-2)
+    helps = mixture.b_radii(eps, trained + 1e-5 * mixture.gap(eps)) > b
+    assert helps == (error < 0.5)
+
+
+def test_a_larger_radius_can_harm_a_class_whose_error_at_the_test_radius_is_small():
+    mixture, eps = GaussianMixture(2, 2, 1, 2), 0.5  # the setting of Section 3's page
+    before, after = (mixture.robust_error(mixture.b_radii(eps, trained), eps, 1) for trained in (2.8, 3.4))
+    assert 0.06 < before < after < 0.075
 
 
 @given(world)

@@ -7,7 +7,9 @@ from frlcore.repro.paper.editions import Edition
 from frlcore.settings import info
 
 CLASSWISE = {2: ("cifar10", 4), 7: ("cifar10", 5), 3: ("svhn", 6)}  # by table of methods: its data and table of classes
-NAMED = {  # where the paper names the classes: the hard ones, the easy ones
+# Where the paper names the classes: the hard ones, the easy ones. Of SVHN it names only the two hard ones (A.1.4);
+# which of them is harder, and the easy ones, follow from its Table 6.
+NAMED = {
     ("cifar10", "spread"): (("cat",), ("automobile",)),
     ("cifar10", "hard"): (("cat", "dog"), ("automobile", "ship")),
     ("svhn", "spread"): (("8",), ("1",)),
