@@ -23,6 +23,9 @@ from torch import Tensor, nn
 from frlcore.answers import Model
 from frlcore.models import PreActBlock, PreActResNet
 
+KNOWN = (PreActResNet, PreActBlock, nn.Sequential, nn.Conv2d, nn.BatchNorm2d, nn.Linear)
+HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+OWN = {"forward", "features"}  # what an instance may have been given in place of its class's
 DENSE_LIMIT = 2**17  # entries of a dense matrix (512 KiB): above it the convolution itself is faster
 
 
@@ -69,7 +72,8 @@ def freeze(model: Model, height: int, width: int, dtype: torch.dtype | None = No
 
     Later changes of the model's weights do not reach it. With a `dtype` its blocks compute in that precision; the stem
     and the head keep the model's own, because a coarse input would round the perturbation away and coarse logits its
-    effect. Any other network, a subclass or one with changed layers too, comes back as it is; the caller sets its mode.
+    effect. Any other network comes back as it is, one with changed layers, hooks or a `forward` of its own, too; the
+    caller sets its mode.
     """
     if not foldable(model):
         return model
@@ -115,21 +119,20 @@ def run(layout: Layout, tensors: list[Tensor], x: Tensor) -> Tensor:
 
 
 def foldable(model: Model) -> TypeGuard[PreActResNet]:
-    """Whether `model` is a PreActResNet made of the layers that the folding below knows."""
-    if not isinstance(model, PreActResNet) or type(model) is not PreActResNet:  # a subclass may compute otherwise
+    """Whether `model` is a PreActResNet made of the layers that the folding below knows, and computes as they do."""
+    if not isinstance(model, PreActResNet) or type(model.head) is not nn.Linear or model.head.bias is None:
         return False
     if any(type(block) is not PreActBlock for block in model.blocks):
         return False
     for m in model.modules():
+        if type(m) not in KNOWN or OWN & vars(m).keys() or any(getattr(m, hooks) for hooks in HOOKS):
+            return False  # may compute otherwise
         if isinstance(m, nn.Conv2d):
             plain = m.bias is None and m.groups == 1 and m.dilation == (1, 1) and m.padding_mode == "zeros"
             square = all(pair[0] == pair[1] for pair in (m.kernel_size, m.stride, m.padding))
             if not (plain and square):
                 return False
-        elif isinstance(m, nn.BatchNorm2d):
-            if not (m.affine and m.track_running_stats):
-                return False
-        elif not isinstance(m, PreActResNet | PreActBlock | nn.Sequential | nn.Linear):
+        elif isinstance(m, nn.BatchNorm2d) and not (m.affine and m.track_running_stats):
             return False
     return True
 

@@ -151,6 +151,14 @@ def test_another_kind_of_network_comes_back_as_it_is() -> None:
     assert freeze(model, 1, 1) is model
 
 
+class Standardised(nn.Conv2d):
+    """A convolution whose weights are standardised first."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = (self.weight - self.weight.mean()) / self.weight.std()
+        return F.conv2d(x, weight, None, self.stride, self.padding)
+
+
 def test_a_network_with_other_layers_is_left_as_it_is() -> None:
     """Folding knows plain convolutions alone; another layer folded as one would mean attacks on another function."""
     for change in (
@@ -158,6 +166,12 @@ def test_a_network_with_other_layers_is_left_as_it_is() -> None:
         lambda net: setattr(net.blocks[0], "conv1", torch.nn.Conv2d(8, 8, 3, padding=2, dilation=2, bias=False)),
         lambda net: setattr(net.blocks[1], "bn2", torch.nn.BatchNorm2d(16, affine=False)),
         lambda net: setattr(net.blocks[2], "bn1", torch.nn.Identity()),
+        lambda net: setattr(net.blocks[0], "conv1", Standardised(8, 8, 3, padding=1, bias=False)),
+        lambda net: setattr(net, "head", torch.nn.Linear(32, 10, bias=False)),
+        lambda net: net.register_forward_pre_hook(lambda _, given: (given[0] - 0.5,)),
+        lambda net: net.blocks[1].register_forward_hook(lambda _, given, out: out * 2),
+        lambda net: setattr(net, "forward", lambda x: PreActResNet.forward(net, x - 0.5)),
+        lambda net: torch.nn.utils.parametrizations.weight_norm(net.head),
     ):
         net = models.build("preact_small", num_classes=10, in_channels=1, seed=0)
         assert freeze(net, 8, 8) is not net

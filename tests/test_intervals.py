@@ -11,7 +11,7 @@ from scipy import stats
 
 from frlcore.classwise import ClassErrors
 from frlcore.errors import UserError
-from frlcore.intervals import brackets, interval, paired_bootstrap, selection_bias, summary_interval
+from frlcore.intervals import brackets, interval, paired_bootstrap, selection_bias, summary, summary_interval
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (10, 10), (1, 1), (3, 17), (75, 300), (750, 1000), (999, 1000)])
@@ -152,6 +152,24 @@ def test_coverage_of_single_intervals_however_close_the_classes_are() -> None:
         low, high = summary_interval(labels, wrong)
         tied.append(low <= 0.5 <= high)
     assert np.mean(clear) > 0.94 and np.mean(average) > 0.9 and np.mean(tied) > 0.94
+
+
+@pytest.mark.parametrize("statistic", ["gap", "range", "std", "gini"])
+@pytest.mark.parametrize("rates", [[0.3] * 10, list(np.linspace(0.2, 0.6, 10)), [0.01] * 9 + [0.2]])
+def test_coverage_of_how_far_classes_lie_apart(rates: list[float], statistic: str) -> None:
+    """Equal classes too, of which the bootstrap alone says in half of the samples that they are not."""
+    rng, truth, inside = np.random.default_rng(11), summary(np.array(rates), statistic, np.ones(10)), []
+    for trial in range(60):
+        labels, wrong = outcomes(rates, 50, rng)
+        low, high = summary_interval(labels, wrong, statistic, draws=300, seed=trial)
+        inside.append(low <= truth + 1e-9 and truth <= high)
+    assert np.mean(inside) > 0.88
+
+
+def test_how_far_classes_lie_apart_is_clear_where_it_is() -> None:
+    labels, wrong = outcomes([0.1] * 5 + [0.8] * 5, 200, np.random.default_rng(12))
+    low, high = summary_interval(labels, wrong, "gap")
+    assert 0.27 < low < 0.35 < high < 0.45
 
 
 @pytest.mark.parametrize("statistic", ["worst", "gap"])

@@ -20,7 +20,7 @@ NOTE = (
 SPREAD = (
     "Range: the largest minus the smallest error. Gini coefficient: of the classes' shares without the error, in "
     "percent. Noise alone sets equal classes apart, so on few images the worst class, range, deviation and Gini "
-    "coefficient come out too large."
+    "coefficient come out too large; their intervals reach down to what could have been lifted so by noise."
 )
 TESTED = (
     "Changes in points, this model minus the other, with a 95% interval each for itself. p: McNemar's exact test of a "

@@ -182,9 +182,15 @@ class GaussianMixture:
         return self.b_rob(mean) + self.d * (np.asarray(eps_plus, float) - eps_minus) / 2
 
     def radius_for(self, b: Numbers, eps: Numbers) -> Array:
-        """The radius of class +1 that makes `b` optimal while class -1 trains with `eps`; NaN where there is none."""
+        """The radius of class +1 that makes `b` optimal while class -1 trains with `eps`; NaN where there is none.
+
+        Of two such radii, at one of which class +1 errs on more than half of its examples, it is the smaller.
+        """
         minus = self.z(b, -1, eps)
         with np.errstate(invalid="ignore"):
-            plus = -np.sqrt(np.where(minus < 0, minus**2 - 2 * np.log(self.K), np.nan))  # both curves fall off alike
-        radius = self.eta + plus * self.K * self.sigma / np.sqrt(self.d) + np.asarray(b, float) / self.d
+            plus = np.sqrt(np.where(minus < 0, minus**2 - 2 * np.log(self.K), np.nan))  # both curves fall off alike
+        middle, way = self.eta + np.asarray(b, float) / self.d, plus * self.K * self.sigma / np.sqrt(self.d)
+        roots = middle - way, middle + way
+        small, large = (np.where(np.abs(root) < 1e-9 * self.eta, 0.0, root) for root in roots)  # floats miss 0
+        radius = np.where(small >= 0, small, large)
         return np.where(radius >= 0, radius, np.nan)

@@ -61,6 +61,18 @@ def test_one_radius_equalises_where_it_exists(world):
         assert mixture.b_radii(eps, radius) == pytest.approx(b, rel=1e-6, abs=1e-6)
 
 
+@given(world, st.floats(0, 0.99))
+def test_every_intercept_that_a_radius_makes_optimal_has_a_radius(world, way):
+    d, eta, sigma, K, part = world
+    mixture, eps = GaussianMixture(d, eta, sigma, K), part * eta
+    trained = way * (2 * eta - eps)  # of class +1; the mean of the radii stays below eta
+    b = mixture.b_radii(eps, trained)
+    assume(mixture.z(b, -1, eps) ** 2 - 2 * np.log(K) > 1e-6)  # else the two radii are one, but for rounding
+    radius = float(mixture.radius_for(b, eps))
+    assert 0 <= radius <= trained + 1e-6 * eta
+    assert mixture.b_radii(eps, radius) == pytest.approx(b, rel=1e-5, abs=1e-5)
+
+
 @given(world, st.floats(0, 0.95))
 def test_a_larger_radius_helps_exactly_while_the_error_at_it_is_below_one_half(world, way):
     d, eta, sigma, K, part = world
