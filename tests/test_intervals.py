@@ -200,6 +200,20 @@ def test_paired_bootstrap_sees_what_two_intervals_hide() -> None:
     assert (back.difference, back.p) == (-result.difference, result.p)
 
 
+def test_p_and_interval_of_worst_classes_agree() -> None:
+    rng, labels = np.random.default_rng(0), np.repeat(np.arange(10), 50)
+    for trial in range(60):
+        a, b = rng.random(500) < 0.5, rng.random(500) < np.where(labels == 0, 0.5, 0.2)
+        found = paired_bootstrap(labels, a, b, "worst", draws=500, seed=trial)
+        assert found.p <= 0.06 if found.low > 0 or found.high < 0 else found.p >= 0.045
+
+
+def test_p_is_never_0_and_no_gap_is_below_0() -> None:
+    a = np.arange(100) < 90
+    assert paired_bootstrap(np.zeros(100, int), a, np.zeros(100), "average", draws=99).p == pytest.approx(0.02)
+    assert summary_interval(np.repeat(np.arange(10), 20), np.tile(np.arange(20) < 10, 10), "gap")[0] == 0
+
+
 def test_paired_bootstrap_of_the_same_thing_shows_nothing() -> None:
     labels, a = outcomes([0.4, 0.6], 50, np.random.default_rng(7), seeds=3)
     tensors = torch.tensor(labels), torch.tensor(a), torch.tensor(a)

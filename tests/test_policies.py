@@ -113,6 +113,13 @@ def test_multipliers_follow_the_violation_both_ways() -> None:
     close(policy.state["phi_nat"], np.zeros(4))
 
 
+def test_the_mean_that_a_class_exceeds_is_over_classes_whatever_their_sizes() -> None:
+    standard, none = np.array([0.1, 0.5]), np.zeros(2)
+    policy = FRL(2, "reweight", tau=0.05, alpha=1.0)
+    policy.update(ClassErrors(np.array([90, 10]), standard, none, none, standard), decay=1.0)
+    close(policy.state["phi_nat"], [0, 0.15])
+
+
 def test_the_constraint_of_equation_8_is_on_the_excess_over_the_mean() -> None:
     policy = FRL(4, "reweight", tau=0.05, alpha=0.1)
     policy.update(seen(0.9, 0.9), 1.0)  # all classes equally bad: nothing is violated

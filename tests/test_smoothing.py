@@ -74,6 +74,19 @@ def test_near_the_border_it_abstains_and_prediction_does_too() -> None:
     assert 0.85 <= (answers == ABSTAIN).float().mean() < 1  # the test errs about once in ten
 
 
+def test_the_bound_is_that_of_the_selected_class() -> None:
+    seen: list[int] = []
+
+    def model(x: Tensor) -> Tensor:
+        seen.append(len(x))
+        answer = int(seen.count(100) > 1)  # the selecting batch says 0, the others 1
+        return torch.eye(2)[torch.full((len(x),), answer)]
+
+    image = torch.full((1, 1, 4, 4), 0.5)
+    found, radius = certify(model, image, sigma=0.5, n0=100, n=1000, batch_size=100)
+    assert found.item() == ABSTAIN and radius.item() == 0
+
+
 def test_a_vote_of_two_equal_classes_is_a_tie_everywhere() -> None:
     def coin(x: Tensor) -> Tensor:  # the sign of a noisy pixel on a mid-grey image, and a third class nobody wants
         heads = x[:, 0, 0, 0] - 0.5

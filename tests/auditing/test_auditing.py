@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 import frlcore
 from frlcore.auditing import Audit
+from frlcore.auditing.result import numbers
 from frlcore.classwise import Outcomes
 from frlcore.errors import UserError
-from frlcore.intervals import interval, selection_bias
+from frlcore.intervals import interval, selection_bias, summary_interval
 
 LEVELS = torch.tensor([0.05, 0.15, 0.45, 0.55, 0.65, 0.95])  # of six grey images
 LABELS = [0, 0, 0, 1, 1, 1]
@@ -97,6 +98,15 @@ def test_every_number_of_the_frame() -> None:
     assert robust.value["gini"] == pytest.approx(100 * 0.25)  # shares 1 and 1/3: 4/3 of the two pairs / (2 * 4 * 2/3)
     assert robust["class"]["worst"] == "bright"
     assert (frame.low <= frame.value + 1e-9).all() and (frame.value <= frame.high + 1e-9).all()
+
+
+def test_every_kind_of_error_has_the_interval_of_its_own() -> None:
+    label = np.repeat([0, 1], 20)
+    clean, attacked = (np.where(np.arange(40) < k, 1 - label, label) for k in (4, 15))
+    frame = numbers(("a", "b"), Outcomes(label, clean, attacked)).query("error == 'standard'").set_index("statistic")
+    for one in ("average", "worst"):
+        wanted = summary_interval(label, clean != label, one)
+        assert frame.loc[one, ["low", "high"]].tolist() == [100 * limit for limit in wanted]
 
 
 def made(wrong: list[int], n: int = 40) -> Audit:

@@ -187,6 +187,24 @@ def test_a_threshold_moves_the_test_and_not_the_interval() -> None:
         Claim("", "", "pgd", "natural", "gap", "robust", "higher", 5)
 
 
+def test_an_interval_that_touches_the_threshold_cannot_tell() -> None:
+    some = found("table2", "digits", {"pgd": FLAT, "control": ([10] * 10, [50] * 9 + [47])})
+    judged = claims.compare(some, [Claim("", "", "control", "pgd", "average", "robust")])
+    assert judged.high.item() == 0 and judged.verdict.item() == claims.OPEN
+
+
+def test_an_error_lies_between_0_and_100_percent_whatever_the_threshold() -> None:
+    some = found("table2", "digits", {"pgd": ([0] * 10, [0] * 10)})
+    assert claims.compare(some, [Claim("", "", "pgd", "", "worst", "robust", "higher", 5)]).low.item() >= 0
+
+
+def test_claims_of_the_paper_and_ours_are_counted_apart() -> None:
+    some = found("table2", "laptop", {"pgd": FLAT, "control": FLAT})
+    tests = [Claim(section, "x", "control", "pgd", "worst", "robust") for section in ("5", "ours", "ours")]
+    said = claims.tests_in_words(claims.compare(some, tests))
+    assert said.startswith("1 claims of the paper: ") and " 2 claims of ours: " in said
+
+
 def test_checks_are_judged_like_attacks() -> None:
     strong = found("autoattack", "digits", {"pgd+autoattack": FLAT, "control+autoattack": ([10] * 10, [30] * 10)})
     claim = Claim("", "", "control+autoattack", "pgd+autoattack", "worst", "autoattack")

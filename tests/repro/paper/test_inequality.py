@@ -30,3 +30,16 @@ def test_the_figures_are_those_of_an_audit_and_known_by_hand() -> None:
     cells = inequality.shown(found)  # type: ignore[arg-type]
     assert cells.index.tolist() == ["PGD Adv. Training"] and "Gini coefficient" in cells
     assert cells["Worst class"].iloc[0].startswith("60.0 [")
+
+
+def test_the_error_that_is_asked_for_is_the_one_that_is_shown() -> None:
+    labels = np.repeat([0, 1], 10)
+    clean, attacked = (np.where(np.arange(20) < k, 9, labels) for k in (2, 8))
+    found = SimpleNamespace(
+        present=["pgd"], labels=labels, seeds=lambda method: 3,
+        wrong=lambda method, kind: ({"standard": clean, "robust": attacked}[kind] != labels)[None],
+        errors=lambda method: ClassErrors.from_predictions(labels, clean, attacked, 2),
+    )  # fmt: skip
+    frame = inequality.tidy(found, "standard").set_index("statistic")  # type: ignore[arg-type]
+    assert frame.value["worst"] == pytest.approx(20) and frame.high["worst"] < 60 and set(frame.seeds) == {3}
+    assert inequality.shown(found, "standard")["Worst class"].iloc[0].startswith("20.0 [")  # type: ignore[arg-type]
