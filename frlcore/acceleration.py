@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from frlcore.answers import Model
 from frlcore.attacks import input_gradient
+from frlcore.device import global_random
 from frlcore.frozen import Frozen, Layout, fold, foldable, freeze, run
 from frlcore.graphs import Graphed
 
@@ -188,10 +189,14 @@ class Accelerated:
             return self._ways["training forward"][way](self.model, x)
 
     def _answer(self, x: Tensor, way: str) -> tuple[Tensor, ...]:
-        """Logits, weight gradients and running statistics that one way gives, with the network left as it was."""
+        """Logits, weight gradients and running statistics that one way gives, with the network left as it was.
+
+        Each draws the same random numbers and takes none from the epoch: a resumed training tries in another one.
+        """
         before = {key: t.clone() for key, t in self.model.named_buffers()}
         try:
-            logits = self._forward(x, way)
+            with global_random(x.device):
+                logits = self._forward(x, way)
             loss = F.cross_entropy(logits, torch.arange(len(x), device=x.device) % logits.shape[1])
             gradients = torch.autograd.grad(loss, list(self.model.parameters()), allow_unused=True)
             moved = [t.clone() for t in self.model.buffers() if t.is_floating_point()]

@@ -1,4 +1,4 @@
-"""The device that computes: which there is, a GPU's switches for precision, and what to say when memory runs out."""
+"""The device that computes: which there is, its precision and its random numbers, and what to say when memory ends."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+import numpy as np
 import torch
 
 from frlcore.errors import UserError
@@ -43,6 +44,28 @@ def arithmetic(device: torch.device, *, tf32: bool, benchmark: bool) -> Iterator
     finally:
         for (place, name), value in zip(settings, before, strict=True):
             setattr(place, name, value)
+
+
+def seed_for(purpose: str, seed: int, epoch: int) -> int:
+    """A number below 2^63 for random numbers to begin at, unrelated for any two (purpose, seed, epoch)."""
+    word = np.random.SeedSequence([*purpose.encode(), seed, epoch]).generate_state(1, np.uint64)[0]
+    return int(word >> 1)
+
+
+@contextmanager
+def global_random(device: torch.device, seed: int | None = None) -> Iterator[None]:
+    """Run the body on torch's global random numbers from `seed` on, then put those of the CPU and of `device` back.
+
+    Dropout and its like draw from them. Without a `seed` the body begins where they are; other devices are not touched.
+    """
+    cuda = device.type == "cuda"
+    with torch.random.fork_rng([device] if cuda else []):
+        if seed is not None:
+            torch.default_generator.manual_seed(seed)  # `torch.manual_seed` would reach every device there is
+            if cuda:
+                with torch.cuda.device(device):
+                    torch.cuda.manual_seed(seed)
+        yield
 
 
 def within_memory(work: Callable[[], T], attempt: Callable[[int], object], batch_size: int) -> T:

@@ -19,8 +19,8 @@ With w_nat^i, w_bndy^i and eps^i from the policy (Eq. 9), TRAIN minimises, over 
 
 beta is TRADES' 1/lambda. FRL is "trades" under an FRL policy; under the Uniform policy it is TRADES itself. `evidence`
 serves policies that ask for more than errors or weigh every batch, `averaging` follows the weights if asked to.
-Everything random in an epoch is a function of (seed, epoch), so a run that was interrupted between two epochs ends
-with the same weights as one that was not.
+Everything random in an epoch, a network's dropout too, is a function of (seed, epoch), so a run that was interrupted
+between two epochs ends with the same weights as one that was not.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from frlcore.averaging import Average
 from frlcore.checkpoint import Checkpoint, restore, snapshot
 from frlcore.classwise import ClassErrors
 from frlcore.data import Split, Splits, augment, to_float
-from frlcore.device import arithmetic, within_memory
+from frlcore.device import arithmetic, global_random, seed_for, within_memory
 from frlcore.errors import Diverged, UserError
 from frlcore.evaluate import walk
 from frlcore.evidence import Tally, check_needs, on_validation
@@ -156,7 +156,7 @@ def train_epoch(
     batches = order.split(training.batch_size)[: len(order) // training.batch_size]
     total = torch.zeros((), device=device)  # stays on the device: one copy to the host an epoch
     model.train()
-    with arithmetic(device, tf32=True, benchmark=True):
+    with arithmetic(device, tf32=True, benchmark=True), global_random(device, seed_for("model", seed, epoch)):
         for step, index in enumerate(batches):
             for group in optimizer.param_groups:
                 group["lr"] = training.rate(epoch + (step + 0.5) / len(batches))
@@ -216,8 +216,7 @@ def batch_loss(
 
 def generator_for(purpose: str, seed: int, epoch: int, device: torch.device | str) -> torch.Generator:
     """The random numbers of one epoch's training, validation or test: a function of (purpose, seed, epoch)."""
-    word = np.random.SeedSequence([*purpose.encode(), seed, epoch]).generate_state(1, np.uint64)[0]
-    return torch.Generator(device).manual_seed(int(word >> 1))
+    return torch.Generator(device).manual_seed(seed_for(purpose, seed, epoch))
 
 
 def _validate(

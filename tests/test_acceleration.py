@@ -251,6 +251,17 @@ def test_where_bfloat16_errs_float32_remains(digits: tuple[nn.Module, Batch], mo
     assert torch.equal(fast(x), copy.deepcopy(model)(x)) and set(fast.chosen.values()) == {"float32"}
 
 
+def test_trials_of_a_network_with_dropout_draw_the_same_and_leave_no_trace() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Dropout(0.5))
+    fast, (x, _) = Accelerated(model, compiler=None), images(8, 8, channels=1)
+    torch.manual_seed(5)
+    with torch.autocast("cpu", torch.bfloat16):
+        wanted = model(x).float()
+    torch.manual_seed(5)
+    found = fast(x)  # after its trials
+    assert torch.equal(found, wanted) and fast.chosen["forward", *x.shape] == "autocast"
+
+
 def test_an_answer_that_is_no_number_is_not_near() -> None:
     one, nan = torch.ones(3), torch.full((3,), float("nan"))
     for answer in ((nan, one), (one, nan)):

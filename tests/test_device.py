@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frlcore import data, policies
-from frlcore.device import arithmetic, within_memory
+from frlcore.device import arithmetic, global_random, within_memory
 from frlcore.errors import UserError
 from frlcore.evaluate import _within_memory, outcomes
 from frlcore.settings import Attack
@@ -30,6 +30,21 @@ def test_arithmetic_is_set_for_a_gpu_and_put_back() -> None:
             assert now() == (tf32, tf32, benchmark, True)
             raise KeyError
         assert now() == before
+
+
+def test_global_random_numbers_begin_at_a_seed_and_go_on_afterwards() -> None:
+    cpu = torch.device("cpu")
+    torch.manual_seed(0)
+    wanted = torch.rand(4)
+    torch.manual_seed(0)
+    with global_random(cpu, 5):
+        first = torch.rand(2)
+    with pytest.raises(KeyError), global_random(cpu):
+        same = torch.rand(4)
+        raise KeyError
+    assert torch.equal(same, wanted) and torch.equal(torch.rand(4), wanted)
+    with global_random(cpu, 5):
+        assert torch.equal(torch.rand(2), first)
 
 
 class Small(nn.Linear):

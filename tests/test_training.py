@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frlcore import data, models, policies, training
@@ -330,6 +331,44 @@ def test_training_leaves_the_global_random_numbers_alone(few: Splits) -> None:
     before = torch.get_rng_state()
     fit(few, replace(BRIEF, epochs=1))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+class Forgetful(nn.Module):
+    """A linear network with dropout, which draws from torch's global random numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 10))
+        nn.init.zeros_(self.body[2].weight)
+        nn.init.zeros_(self.body[2].bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+
+@pytest.mark.parametrize("objective", ["natural", "pgd", "trades"])
+def test_dropout_follows_from_seed_and_epoch(objective: str, few: Splits) -> None:
+    how = replace(BRIEF, objective=objective, epochs=3)
+
+    def run(wherever: int, seed: int = 0, **rest: Any) -> Checkpoint:
+        model = Forgetful()
+        torch.manual_seed(wherever)
+        before = torch.get_rng_state()
+        last = train(model, few, how, fair(), seed=seed, **rest)
+        assert torch.equal(torch.get_rng_state(), before)
+        return last
+
+    whole, other = run(1), run(1, seed=1)
+    assert same(run(2).model, whole.model) and not same(other.model, whole.model)
+    resumed = run(4, resume=run(3, after_epoch=lambda c: c.epoch == 1))
+    assert same(resumed.model, whole.model) and resumed.history == whole.history
+
+
+def test_dropout_is_another_in_every_batch_of_every_epoch(few: Splits) -> None:
+    model, kept = Forgetful(), []
+    model.body[1].register_forward_hook(lambda m, *_: kept.append(F.dropout(torch.ones(9))) if m.training else None)
+    train(model, few, replace(BRIEF, objective="natural", epochs=2, batch_size=70), uniform(), seed=0)
+    assert len(kept) == len({tuple(each.tolist()) for each in kept}) == 4
 
 
 def through_a_file(checkpoint: Checkpoint) -> Checkpoint:
