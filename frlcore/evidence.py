@@ -17,13 +17,19 @@ from frlcore.attacks import perturb
 from frlcore.data import Split, to_float
 from frlcore.errors import UserError
 from frlcore.frozen import freeze
-from frlcore.seam import TRAINING, VALIDATION, Policy, Seen
+from frlcore.seam import TRAINING, VALIDATION, Policy, Seen, class_settings, per_class
 from frlcore.settings import Training
 
 
-def check_needs(policy: Policy, objective: str) -> None:
-    """Raise UserError when a policy asks for what is not known, or for attacked images that `objective` has none of."""
-    needs: frozenset[str] = getattr(policy, "needs", frozenset())
+def check_policy(policy: Policy, classes: int, objective: str) -> None:
+    """Raise UserError when a policy's answers are none (`class_settings`), or when it asks for what is not there.
+
+    That is what is not known, or attacked images, of which `objective` may have none.
+    """
+    class_settings(policy, classes)
+    needs = frozenset(getattr(policy, "needs", ()))
+    if needs and not hasattr(policy, "observe"):
+        raise UserError(f"{type(policy).__name__} has needs and no observe(), with which it would be shown them")
     if unknown := needs - VALIDATION - TRAINING:
         known = ", ".join(sorted(VALIDATION | TRAINING))
         raise UserError(f"{type(policy).__name__} needs {', '.join(sorted(unknown))}; known: {known}")
@@ -83,7 +89,11 @@ class Tally:
         margin = p.scatter(1, y[:, None], -1.0).amax(1, keepdim=True) - own  # (B, 1)
         sums = torch.zeros(self.classes, 2, device=y.device)
         total, count = sums.index_add_(0, y, torch.cat([margin, torch.ones_like(margin)], 1)).double().cpu().numpy().T
-        factors = self.weigh(total / np.maximum(count, 1), count.astype(np.int64))
+        margins = total / np.maximum(count, 1)
+        if not np.isfinite(margins).all():  # nor is the loss, then, and training says so
+            return None
+        factors = self.weigh(margins, count.astype(np.int64))
+        per_class(factors, self.classes, f"what {type(self.policy).__name__}'s weigh() answers")
         return torch.as_tensor(factors, dtype=torch.float32, device=y.device)[y]
 
     def show(self) -> None:

@@ -28,6 +28,7 @@ from frlcore.classwise import ClassErrors
 from frlcore.data import Split, Splits, to_float
 from frlcore.device import pick_device
 from frlcore.errors import UserError
+from frlcore.evidence import check_policy
 from frlcore.policies import Uniform
 from frlcore.seam import Policy
 from frlcore.settings import Training
@@ -149,11 +150,16 @@ def fit(
 
 
 def check(splits: Splits, policy: Policy, trainings: list[Training]) -> None:
-    """Raise UserError unless the splits, the policy and the batches fit together."""
+    """Raise UserError unless the splits, the policy and the batches fit together; the last training is the policy's."""
     info, train, validation = splits.info, splits.train, splits.validation
     classes = len(info.classes)
-    if len(policy.settings().w_nat) != classes:
-        raise UserError(f"the policy is made for {len(policy.settings().w_nat)} classes, the data have {classes}")
+    check_policy(policy, classes, trainings[-1].objective)
+    try:
+        copy.deepcopy(policy)
+    except Exception as error:  # a stranger's policy may hold anything
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        name = type(policy).__name__
+        raise UserError(f"{name} cannot be copied, which `fit` does to leave it as it is: {reason}") from error
     for name, part in (("training", train), ("validation", validation)):
         try:
             check_pixels(part.images, info.scale)

@@ -6,6 +6,7 @@ not computed, and what it does not have of the optional parts costs nothing.
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -106,3 +107,49 @@ def positive(**settings: float) -> None:
     for name, value in settings.items():
         if not is_positive(value):
             raise UserError(f"{name} must be positive, got {value}")
+
+
+def class_settings(policy: Policy, classes: int) -> ClassSettings:
+    """What `policy` answers with; raises UserError unless training can use it and records can hold its state.
+
+    That is a state of arrays `(n,)`, and for each of `classes` finite weights from 0 on and a radius above 0.
+    """
+    name = policy.__name__ if isinstance(policy, type) else type(policy).__name__
+    if isinstance(policy, type):
+        raise UserError(f"the policy is the class {name}, not one of its objects; write {name}({classes})")
+    if missing := [part for part in ("state", "settings", "update") if not hasattr(policy, part)]:
+        raise UserError(f"the policy {name} has no {missing[0]}; a policy has state, settings() and update()")
+    if not isinstance(policy.state, MutableMapping):
+        raise UserError(f"{name}'s state must be a dict of arrays, by name, got a {type(policy.state).__name__}")
+    for key, values in policy.state.items():
+        if not (isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "biuf"):
+            raise UserError(f"{name}'s state '{key}' must be a numpy array of numbers (C,), got {_kind(values)}")
+    found = policy.settings()
+    if not isinstance(found, ClassSettings):
+        raise UserError(f"{name}'s settings() must give ClassSettings, got {_kind(found)}")
+    if np.ndim(found.w_nat) == 1 and len(found.w_nat) != classes:
+        raise UserError(f"the policy is made for {len(found.w_nat)} classes, the data have {classes}")
+    for key, values in vars(found).items():
+        if key != "beta" or values is not None:
+            per_class(values, classes, f"{name}'s {key}", above=key == "margin")
+    return found
+
+
+def per_class(values: object, classes: int, what: str, *, above: bool = False) -> np.ndarray:
+    """`values` as `(classes,) float`; raises UserError unless they are finite, and from 0 on or `above` it."""
+    try:
+        found = np.asarray(values, dtype=float)
+    except (TypeError, ValueError):
+        found = np.empty(0)  # no numbers, or rows of different lengths
+    if found.shape != (classes,):
+        raise UserError(f"{what} must be an array of {classes} numbers, one for each class, got {_kind(values)}")
+    sound = np.isfinite(found) & ((found > 0) | (found == 0) & (not above))
+    if not sound.all():
+        worst = int(np.argmin(sound))
+        bound = "above 0" if above else "not below 0"
+        raise UserError(f"{what} must be finite and {bound}, got {found[worst]} for class {worst}")
+    return found
+
+
+def _kind(value: object) -> str:
+    return f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"

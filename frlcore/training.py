@@ -43,8 +43,8 @@ from frlcore.data import Split, Splits, augment, to_float
 from frlcore.device import arithmetic, global_random, seed_for, within_memory
 from frlcore.errors import Diverged, UserError
 from frlcore.evaluate import walk
-from frlcore.evidence import Tally, check_needs, on_validation
-from frlcore.seam import ClassSettings, Policy
+from frlcore.evidence import Tally, check_policy, on_validation
+from frlcore.seam import ClassSettings, Policy, class_settings
 from frlcore.settings import DataInfo, Training
 
 
@@ -66,14 +66,12 @@ def train(
     result's `epoch` tells. After the last epoch it cannot: the last weights are validated in any case. The history's
     entry e holds the validation errors after e epochs and what the policy made of them for epoch e + 1. `slope` is what
     the validation climbs (`evaluate.walk`). Raises UserError when a batch is larger than the training split or than
-    the device's memory, when the policy asks for what this training does not have, and (Diverged) when the loss is no
-    longer finite.
+    the device's memory, when the policy asks for what this training does not have or answers with what it cannot use,
+    and (Diverged) when the loss is no longer finite.
     """
-    check_needs(policy, training.objective)
-    if len(splits.train.labels) < training.batch_size:
-        raise UserError(
-            f"a batch of {training.batch_size} is larger than the {len(splits.train.labels)} training images"
-        )
+    check_policy(policy, len(splits.info.classes), training.objective)
+    if (count := len(splits.train.labels)) < training.batch_size:
+        raise UserError(f"a batch of {training.batch_size} is larger than the {count} training images")
     optimizer = torch.optim.SGD(
         model.parameters(), training.lr, momentum=training.momentum, weight_decay=training.weight_decay, fused=True
     )
@@ -112,7 +110,12 @@ def train(
         seen = generator_for("evidence", seed, epoch, device)
         on_validation(policy, model, splits.validation, splits.info.scale, training, seen)
         policy.update(errors, training.policy_decay(epoch))
-        settings, tally = policy.settings(), Tally(policy, classes, device)
+        try:
+            settings, tally = class_settings(policy, classes), Tally(policy, classes, device)
+        except UserError as error:  # which is no fault of the policy where it was shown a network that has diverged
+            if all(bool(p.isfinite().all()) for p in model.parameters()):
+                raise
+            raise Diverged(float("nan"), epoch + 1, training.lr) from error
         work = partial(
             train_epoch, network, splits.train, splits.info, training, settings, optimizer, epoch=epoch, seed=seed,
             after_batch=stepped, tally=tally if tally.wanted else None,

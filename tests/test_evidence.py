@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from frlcore import evidence, policies, training
 from frlcore.data import Splits
-from frlcore.errors import UserError
+from frlcore.errors import Diverged, UserError
 from frlcore.evidence import Tally
 from frlcore.models import build
 from frlcore.policies import Uniform
@@ -179,3 +179,85 @@ def test_what_a_training_cannot_show_is_said_beforehand(few: Splits) -> None:
 
     with pytest.raises(UserError, match="Greedy needs tea; known: loss_bndy, loss_nat, robust, softmax"):
         train(small(), few, BRIEF, Greedy(10), seed=0)
+
+    class Blind(Uniform):
+        needs: ClassVar[frozenset[str]] = frozenset({"robust"})
+
+    with pytest.raises(UserError, match=r"Blind has needs and no observe\(\)"):
+        train(small(), few, BRIEF, Blind(10), seed=0)
+
+
+def own(state: Any = None, **changes: Any) -> Any:
+    """A policy of 3 classes with something wrong in what it remembers or answers."""
+
+    class Own(Uniform):
+        def settings(self) -> ClassSettings:
+            ones = {name: np.ones(3) for name in ("w_nat", "w_bndy", "margin")}
+            return ClassSettings(**ones | changes)
+
+    return Own(3, {} if state is None else state)
+
+
+@pytest.mark.parametrize(
+    "policy, words",
+    [
+        (Uniform, r"the policy is the class Uniform, not one of its objects; write Uniform\(3\)"),
+        ("frl", "the policy str has no state; a policy has state, settings"),
+        (own(state=[1.0]), "Own's state must be a dict of arrays, by name, got a list"),
+        (own(state={"phi": np.float64(1)}), r"Own's state 'phi' must be a numpy array .* \(C,\), got a float64"),
+        (own(state={"phi": np.zeros((3, 2))}), r"Own's state 'phi' .* got float64 of shape \(3, 2\)"),
+        (own(state={"phi": np.array([None])}), "Own's state 'phi' .* got object"),
+        (Uniform(4), "the policy is made for 4 classes, the data have 3"),
+        (own(w_nat=np.float64(1)), "Own's w_nat must be an array of 3 numbers, one for each class, got a float64"),
+        (own(w_bndy=np.ones(2)), r"Own's w_bndy must be an array of 3 numbers, .* got float64 of shape \(2,\)"),
+        (own(w_bndy=None), "Own's w_bndy must be an array of 3 numbers, .* got a NoneType"),
+        (own(margin=np.ones((3, 1))), "Own's margin must be an array of 3 numbers"),
+        (own(beta=np.ones(4)), "Own's beta must be an array of 3 numbers"),
+        (own(w_nat=np.array([1, np.nan, 1])), "Own's w_nat must be finite and not below 0, got nan for class 1"),
+        (own(w_bndy=np.array([1, 1, -0.5])), "Own's w_bndy must be finite and not below 0, got -0.5 for class 2"),
+        (own(margin=np.array([0.0, 1, 1])), "Own's margin must be finite and above 0, got 0.0 for class 0"),
+        (own(beta=np.array([np.inf, 1, 1])), "Own's beta must be finite and not below 0, got inf for class 0"),
+    ],
+)
+def test_policies_that_training_cannot_use(policy: Any, words: str) -> None:
+    with pytest.raises(UserError, match=words) as raised:
+        evidence.check_policy(policy, 3, "trades")
+    assert "\n" not in str(raised.value)
+
+
+def test_weights_of_zero_and_any_numbers_will_do() -> None:
+    found = evidence.check_policy(own(state={"n": np.arange(5)}, w_nat=[0, 1, 2], beta=np.zeros(3)), 3, "trades")
+    assert found is None
+
+
+@pytest.mark.parametrize("answer", [np.ones(9), 1.0, None, -np.ones(10), np.full(10, np.nan)])
+def test_what_weigh_answers_is_looked_at(few: Splits, answer: Any) -> None:
+    class Weighing(Uniform):
+        def weigh(self, margin: np.ndarray, count: np.ndarray) -> np.ndarray:
+            return answer
+
+    with pytest.raises(UserError, match=r"what Weighing's weigh\(\) answers must be"):
+        train(small(), few, BRIEF, Weighing(10), seed=0)
+
+
+def test_what_an_update_makes_is_looked_at(few: Splits) -> None:
+    class Falling(Uniform):
+        def settings(self) -> ClassSettings:
+            left = np.full(10, 1.0 - len(self.state.get("seen", ())))
+            return ClassSettings(np.ones(10), left, np.ones(10))
+
+        def update(self, errors: Any, decay: float) -> None:
+            self.state["seen"] = np.ones(len(self.state.get("seen", ())) + 1)
+
+    epochs: list[int] = []
+    with pytest.raises(UserError, match="Falling's w_bndy must be finite and not below 0, got -1.0 for class 0"):
+        train(small(), few, BRIEF, Falling(10), seed=0, after_epoch=lambda c: bool(epochs.append(c.epoch)))
+    assert epochs == [1]
+
+
+@pytest.mark.parametrize("name", ["wat", "faal"])
+def test_a_network_that_has_diverged_is_not_the_policys_fault(name: str, few: Splits) -> None:
+    model = small()
+    model.head.weight.data.fill_(float("nan"))  # type: ignore[union-attr, operator]
+    with pytest.raises(Diverged, match="the loss is nan in epoch 1: lower the learning rate"):
+        train(model, few, BRIEF, policies.build(name, 10), seed=0)

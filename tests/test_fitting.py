@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -21,7 +22,9 @@ from frlcore.evaluate import outcomes, predict
 from frlcore.fitting import STAGES, Fitted, recipe
 from frlcore.policies import FRL, Uniform
 from frlcore.saving import load_model, save_model
+from frlcore.seam import ClassSettings
 from frlcore.settings import DataInfo, Training
+from frlcore.successors import CFA
 from frlcore.training import Checkpoint, generator_for
 
 INFO = DataInfo("blobs", ("left", "middle", "right"), (1, 6, 6), 255, "none", "")
@@ -129,6 +132,20 @@ def test_a_stopped_fit_goes_on_to_the_same_end(done: Fitted, stage: str, epoch: 
         assert torch.equal(found.model.state_dict()[name], t)
 
 
+class Cut(Uniform):
+    """A policy of 3 classes with a radius for two."""
+
+    def settings(self) -> ClassSettings:
+        return replace(super().settings(), margin=np.ones(2))
+
+
+class Locked(Uniform):
+    """A policy that cannot be copied."""
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        raise TypeError("cannot pickle '_thread.lock' object")
+
+
 def shown(split: Split, **changes: Any) -> Split:
     return replace(split, **changes)
 
@@ -137,6 +154,9 @@ def shown(split: Split, **changes: Any) -> Split:
     ("changes", "message"),
     [
         ({"policy": FRL(4)}, "the policy is made for 4 classes, the data have 3"),
+        ({"policy": Cut(3)}, "Cut's margin must be an array of 3 numbers"),
+        ({"policy": Locked(3)}, "Locked cannot be copied, .*: TypeError: cannot pickle '_thread.lock'"),
+        ({"policy": CFA(3), "training": replace(FAIR, objective="natural")}, "CFA watches attacked images, and the"),
         ({"model": linear(5)}, "answers with 5 classes, the data have 3"),
         ({"model": nn.Sequential(nn.Flatten(), nn.Linear(35, 3))}, "the model does not take images of shape"),
         ({"train": shown(TRAIN, labels=TRAIN.labels * 0 + 1)}, "class 'left' has no image in the training split"),
