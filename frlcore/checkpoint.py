@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from frlcore.averaging import Average
+from frlcore.errors import UserError
 from frlcore.seam import Policy
 
 
@@ -63,9 +64,22 @@ def snapshot(
 
 
 def restore(model: nn.Module, optimizer: torch.optim.Optimizer, policy: Policy, checkpoint: Checkpoint) -> None:
-    """Put a model, its optimiser and its policy where a checkpoint left them."""
+    """Put a model, its optimiser and its policy where a checkpoint left them; UserError as in `check_fits`."""
+    check_fits(model, checkpoint)
     model.load_state_dict(checkpoint.model)
     for name, p in model.named_parameters():
         if name in checkpoint.momentum:
             optimizer.state[p]["momentum_buffer"] = torch.empty_like(p.detach()).copy_(checkpoint.momentum[name])
     policy.state.update({name: v.copy() for name, v in checkpoint.policy.items()})
+
+
+def check_fits(model: nn.Module, checkpoint: Checkpoint) -> None:
+    """Raise UserError unless the checkpoint's weights have the names and shapes of the model's."""
+    both = model.state_dict(), checkpoint.model
+    wanted, found = ({key: tuple(t.shape) for key, t in each.items()} for each in both)
+    for key in [*wanted, *found]:
+        if wanted.get(key) != found.get(key):
+            raise UserError(
+                f"the checkpoint is one of another network: its {key} is {found.get(key, 'absent')}, the model's "
+                f"{wanted.get(key, 'absent')}; go on with the network it was made of"
+            )

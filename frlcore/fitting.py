@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from frlcore.answers import check_labels, check_model, check_pixels
 from frlcore.attacks import steady_slope
-from frlcore.checkpoint import Checkpoint
+from frlcore.checkpoint import Checkpoint, check_fits
 from frlcore.classwise import ClassErrors
 from frlcore.data import Split, Splits, to_float
 from frlcore.device import pick_device
@@ -98,12 +98,13 @@ def fit(
     - `seed`: of everything random
     - `device`: "auto", "cpu", "cuda", "cuda:1", ...
     - `after_epoch`: called with the stage's name and its checkpoint after every epoch; what it raises ends the training
-    - `resume`: the last checkpoint of each stage, from which it goes on
+    - `resume`: the last checkpoint of each stage, from which it goes on, by the stages' names "robust start" and
+      "fine-tuning", as `after_epoch` is told them
 
     Returns: the model with the weights that validation chose, and class-wise errors before and after (`Fitted`).
 
-    Raises: UserError, before anything is trained, when data, policy and model do not fit together, and for a device
-    that is not there.
+    Raises: UserError, before anything is trained, when data, policy, model and checkpoints do not fit together, and for
+    a device that is not there.
 
     Source: Algorithm 1 and Sec. 5.1.
 
@@ -127,6 +128,7 @@ def fit(
     found = check_model(model, to_float(validation.images, info.scale), batch_size=training.batch_size)
     if found != len(info.classes):
         raise UserError(f"the model answers with {found} classes, the data have {len(info.classes)}")
+    _check_resume(model, resume or {})
     start, history = _weights(model), {}
     for stage, how in stages.items():
         if how is None:
@@ -183,3 +185,19 @@ def check(splits: Splits, policy: Policy, trainings: list[Training]) -> None:
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
     return {name: t.detach().clone() for name, t in model.state_dict().items()}
+
+
+def _check_resume(model: nn.Module, resume: Mapping[str, Checkpoint]) -> None:
+    """Raise UserError unless `resume` maps names of stages to checkpoints of this network."""
+    stages = f"'{STAGES[0]}' and '{STAGES[1]}'"
+    if not isinstance(resume, Mapping):
+        raise UserError(f"resume maps the stages {stages} to their last checkpoints, got a {type(resume).__name__}")
+    for stage, checkpoint in resume.items():
+        if stage not in STAGES:
+            raise UserError(f"resume names a stage '{stage}'; the stages are {stages}")
+        if not isinstance(checkpoint, Checkpoint):
+            raise UserError(f"resume must have a Checkpoint for '{stage}', got a {type(checkpoint).__name__}")
+        try:
+            check_fits(model, checkpoint)
+        except UserError as error:
+            raise UserError(f"the stage '{stage}': {error}") from error

@@ -174,6 +174,27 @@ def test_what_does_not_fit_is_said_before_training(changes: dict[str, Any], mess
     assert "\n" not in str(raised.value)
 
 
+LAST = Checkpoint(1, linear().state_dict(), {}, {})
+
+
+@pytest.mark.parametrize(
+    ("resume", "message"),
+    [
+        (LAST, "resume maps the stages 'robust start' and 'fine-tuning' to their last checkpoints, got a Checkpoint"),
+        ([LAST], "resume maps the stages 'robust start' and 'fine-tuning' to their last checkpoints, got a list"),
+        ({"warm_up": LAST}, "resume names a stage 'warm_up'; the stages are 'robust start' and 'fine-tuning'"),
+        ({STAGES[0]: LAST.model}, "resume must have a Checkpoint for 'robust start', got a OrderedDict"),
+        ({STAGES[1]: replace(LAST, model=linear(4).state_dict())},
+         r"'fine-tuning': the checkpoint is one of another network: its 1.weight is \(4, 36\), the model's \(3, 36\)"),
+        ({STAGES[0]: LAST, STAGES[1]: replace(LAST, model={})}, "'fine-tuning': .* its 1.weight is absent"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_gone_on_with_is_said_before_training(resume: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message) as raised:
+        fitted(resume=resume, after_epoch=lambda *_: pytest.fail("it trained"))
+    assert "\n" not in str(raised.value)
+
+
 def test_the_batch_size_it_names_fits() -> None:
     assert fitted(training=replace(FAIR, batch_size=32)).selected_epoch >= 1
 

@@ -397,6 +397,12 @@ def test_an_interrupted_training_ends_with_the_same_bits(stop: int, few: Splits)
     assert (resumed.selected_epoch, resumed.selected_error) == (whole.selected_epoch, whole.selected_error)
 
 
+def test_a_checkpoint_of_another_network_is_refused(few: Splits) -> None:
+    half = fit(few, BRIEF, after_epoch=lambda c: c.epoch == 1)
+    with pytest.raises(UserError, match=r"another network: its body.2.weight is absent, the model's \(10, 64\)"):
+        train(Forgetful(), few, BRIEF, uniform(), seed=0, resume=half)
+
+
 def test_momentum_and_policy_matter_for_resuming(few: Splits) -> None:
     """Without either the bits differ, so the test above has something to lose."""
     whole = fit(few, BRIEF, fair())
