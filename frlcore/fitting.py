@@ -64,7 +64,8 @@ class Fitted:
 
     `before` and `after` are class-wise errors on the validation split, at the start of the fine-tuning and at the
     chosen epoch; the choice was made on the same images, so `after` is on the low side. `start` are the weights before
-    the fine-tuning; `history` holds every epoch of each stage (`training.train`).
+    the fine-tuning; `history` holds every epoch of each stage (`training.train`). `average` are the averaged weights at
+    the end of the fine-tuning, for `model.load_state_dict`, where its `Training.average` asks for them, else None.
     """
 
     model: nn.Module
@@ -73,6 +74,7 @@ class Fitted:
     selected_epoch: int
     start: dict[str, Tensor]
     history: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    average: dict[str, Tensor] | None = None
 
 
 def fit(
@@ -148,7 +150,7 @@ def fit(
         if stage == STAGES[0]:
             start = last.selected
     before, after = (ClassErrors.from_dict(last.history[e]["validation"]) for e in (0, last.selected_epoch))
-    return Fitted(model.eval(), before, after, last.selected_epoch, start, history)
+    return Fitted(model.eval(), before, after, last.selected_epoch, start, history, last.average or None)
 
 
 def check(splits: Splits, policy: Policy, trainings: list[Training]) -> None:

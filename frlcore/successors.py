@@ -31,7 +31,7 @@ class CFA:
 
         eps_i = (lambda_1 + t_i) eps,    beta_i = (lambda_2 + t_i) beta,    b_i = beta_i / (1 + beta_i),
 
-    and an example costs (1 - b_i) CE + b_i KL. CFA's weight average is `Training.average` with a `gate`.
+    and an example costs (1 - b_i) CE + b_i KL. Its weight average: `Training.average` with a `gate`, `Fitted.average`.
 
     Source: Wei, Wang, Guo, Wang (CVPR 2023), the form for TRADES with its 0.3, 0.5 and 10th epoch of 200.
     Deviates: the loss is multiplied by 1 + beta, so that beta_i = beta is TRADES as the loop has it; the attack's steps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -144,6 +145,22 @@ class Locked(Uniform):
 
     def __deepcopy__(self, memo: Any) -> Any:
         raise TypeError("cannot pickle '_thread.lock' object")
+
+
+def test_the_averaged_weights_are_at_hand(done: Fitted) -> None:
+    assert done.average is None
+    kept: dict[str, Checkpoint] = {}
+    memory = 1 / math.log(2)  # half of what was, half of what is
+    gated = replace(FAIR, average=memory, gate=1e-9)
+    found = fitted(training=gated, after_epoch=lambda stage, checkpoint: kept.update({stage: checkpoint}))
+    assert found.average is not None and kept[STAGES[1]].epoch == 3 and found.history == done.history
+    for name, t in kept[STAGES[1]].average.items():  # has not seen the last weights' validation, so moves once more
+        torch.testing.assert_close(found.average[name], (t + kept[STAGES[1]].model[name]) / 2)
+    linear().load_state_dict(found.average)
+    again = fitted(training=gated, resume=kept)
+    assert again.average is not None and all(torch.equal(again.average[name], t) for name, t in found.average.items())
+    assert fitted(warm_up=None, training=replace(FAIR, epochs=1, average=0.5)).average is not None
+    assert fitted(warm_up=replace(START, average=0.5)).average is None
 
 
 def shown(split: Split, **changes: Any) -> Split:
