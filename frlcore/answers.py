@@ -7,12 +7,13 @@ robustness.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
+from frlcore.device import global_random
 from frlcore.errors import UserError
 
 Model = Callable[[Tensor], Tensor]
@@ -61,10 +62,64 @@ def ask(model: Model, x: Tensor) -> Tensor:
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # a stranger's model may raise anything
-        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".removesuffix(": ")
+        reason = _reason(error)
         if "double" in reason or "Double" in reason:
             reason += " (its weights are float64: use model.float())"
         raise UserError(f"the model does not take images of shape {tuple(x.shape[1:])}: {reason}") from error
+    return _logits(answer, x)
+
+
+def check_trainable(model: nn.Module, x: Tensor) -> None:
+    """Raise UserError unless `model` can be trained on a batch of images `x: (N, ...) float`; it is left as it was.
+
+    In train mode it must answer as in `ask`, and gradients must reach weights of it, in eval mode the images.
+    """
+    if not torch.is_grad_enabled():
+        raise UserError("gradients are switched off; leave torch.no_grad() or inference_mode() before training")
+    if any(p.is_inference() for p in (*model.parameters(), *model.buffers())):
+        raise UserError("the model was made under torch.inference_mode(), so it cannot change; make it outside of that")
+    weights = [p for p in model.parameters() if p.requires_grad]
+    if not weights:
+        raise UserError("no weight of the model may change; use model.requires_grad_(), at least on a part of it")
+    modes = [(m, m.training) for m in model.modules()]
+    before = {name: t.clone() for name, t in model.named_buffers()}
+    try:
+        with global_random(x.device):
+            model.train()
+            logits = _logits(model(x), x)
+            if not _gradients(logits, weights):
+                raise UserError("no gradient reaches the model's weights; remove torch.no_grad() or .detach() from it")
+            model.eval()
+            seen = x[:1].clone().requires_grad_()
+            if not _gradients(model(seen), [seen]):
+                raise UserError("no gradient reaches the images through the model; remove torch.no_grad() or .detach()")
+    except (UserError, torch.OutOfMemoryError):  # of the memory training itself has more to say
+        raise
+    except Exception as error:  # a stranger's model may raise anything
+        raise UserError(f"the model cannot be trained on a batch of {len(x)} images: {_reason(error)}") from error
+    finally:
+        with torch.no_grad():
+            for name, t in model.named_buffers():
+                if name in before:  # the first forward may make new ones
+                    t.copy_(before[name])
+        for module, training in modes:
+            module.training = training
+
+
+def _gradients(logits: Tensor, of: Sequence[Tensor]) -> bool:
+    """Whether a gradient of the logits `(N, C)` reaches any of these tensors."""
+    if not logits.requires_grad:
+        return False
+    return any(g is not None for g in torch.autograd.grad(logits.logsumexp(1).sum(), of, allow_unused=True))
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, in one line."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".removesuffix(": ")
+
+
+def _logits(answer: object, x: Tensor) -> Tensor:
+    """A model's answer to the images `x`; UserError as in `ask`."""
     if not isinstance(answer, Tensor):
         raise UserError(
             f"the model answers with a {type(answer).__name__}, not with a tensor of logits; put it into a module "

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from frlcore.answers import check_labels, check_model, check_pixels
+from frlcore.answers import check_labels, check_model, check_pixels, check_trainable
 from frlcore.attacks import steady_slope
 from frlcore.checkpoint import Checkpoint, check_fits
 from frlcore.classwise import ClassErrors
@@ -105,8 +105,8 @@ def fit(
 
     Returns: the model with the weights that validation chose, and class-wise errors before and after (`Fitted`).
 
-    Raises: UserError, before anything is trained, when data, policy, model and checkpoints do not fit together, and for
-    a device that is not there.
+    Raises: UserError, before anything is trained, when data, policy, model and checkpoints do not fit together, for a
+    model that cannot be trained, and for a device that is not there.
 
     Source: Algorithm 1 and Sec. 5.1.
 
@@ -130,6 +130,8 @@ def fit(
     found = check_model(model, to_float(validation.images, info.scale), batch_size=training.batch_size)
     if found != len(info.classes):
         raise UserError(f"the model answers with {found} classes, the data have {len(info.classes)}")
+    for batch_size in {how.batch_size for how in stages.values() if how}:
+        check_trainable(model, to_float(train.images[:batch_size], info.scale))
     _check_resume(model, resume or {})
     start, history = _weights(model), {}
     for stage, how in stages.items():

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import frlcore
 from frlcore import evaluate, smoothing, strong
+from frlcore.answers import check_trainable
 from frlcore.attacks import fgsm, pgd
 from frlcore.data import Split, Splits
 from frlcore.errors import UserError
@@ -183,3 +184,16 @@ def test_draws_that_can_only_abstain_are_refused(alpha: float, predicts: int, ce
             act(model, X, sigma=0.1, n=least - 1, alpha=alpha)
         found = act(model, X, sigma=0.1, n=least, alpha=alpha)
         assert ((found if isinstance(found, Tensor) else found[0]) == 3).all()
+
+
+def test_to_ask_whether_a_model_can_be_trained_leaves_it_as_it_was() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(25), nn.Dropout(0.5), nn.Linear(25, CLASSES))
+    model[1].eval()
+    before, random = {name: t.clone() for name, t in model.state_dict().items()}, torch.get_rng_state()
+    check_trainable(model, X)
+    assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), random) and all(p.grad is None for p in model.parameters())
+    assert [m.training for m in model.modules()] == [True, True, False, True, True]
+    with pytest.raises(UserError, match="cannot be trained on a batch of 1 images: ValueError: Expected more than 1"):
+        check_trainable(model, X[:1])
+    assert [m.training for m in model.modules()] == [True, True, False, True, True]

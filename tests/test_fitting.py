@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import frlcore
 from frlcore import models
@@ -189,6 +190,57 @@ def test_what_does_not_fit_is_said_before_training(changes: dict[str, Any], mess
     with pytest.raises(UserError, match=message) as raised:
         fitted(**changes, after_epoch=lambda *_: pytest.fail("it trained"))
     assert "\n" not in str(raised.value)
+
+
+class Odd(nn.Module):
+    """A linear network whose forward does something `odd` to its logits, in train mode alone with `training`."""
+
+    def __init__(self, odd: Callable[[Tensor], Any], training: bool) -> None:
+        super().__init__()
+        self.body, self.odd, self.only = linear(), odd, training
+
+    def forward(self, x: Tensor) -> Any:
+        logits = self.body(x)
+        return self.odd(logits) if self.training or not self.only else logits
+
+
+def made_under_inference_mode() -> nn.Module:
+    with torch.inference_mode():
+        return linear()
+
+
+NORMED = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(36), nn.Linear(36, 3))
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "message"),
+    [
+        (linear().requires_grad_(False), {}, r"no weight of the model may change; use model.requires_grad_\(\)"),
+        (made_under_inference_mode(), {}, r"the model was made under torch.inference_mode\(\), .* outside of that"),
+        (Odd(lambda z: (z, z), True), {}, "the model answers with a tuple, not with a tensor of logits"),
+        (Odd(lambda z: z.detach(), True), {}, "no gradient reaches the model's weights; remove"),
+        (Odd(lambda z: z.detach(), False), {"warm_up": None}, "no gradient reaches the model's weights; remove"),
+        (nn.Sequential(Odd(Tensor.detach, False), nn.Linear(3, 3)), {}, "no gradient reaches the images through the"),
+        (NORMED, {"training": replace(FAIR, batch_size=1)}, "cannot be trained on a batch of 1 images: ValueError: E"),
+        (NORMED, {"warm_up": replace(START, batch_size=1)}, "cannot be trained on a batch of 1 images: ValueError: E"),
+    ],
+)
+def test_a_model_that_cannot_be_trained(model: nn.Module, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message) as raised:
+        fitted(model, **changes, after_epoch=lambda *_: pytest.fail("it trained"))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("without", [torch.no_grad, torch.inference_mode])
+def test_gradients_must_be_switched_on(without: Callable[[], Any]) -> None:
+    with pytest.raises(UserError, match=r"gradients are switched off; leave torch.no_grad\(\)"), without():
+        fitted(after_epoch=lambda *_: pytest.fail("it trained"))
+
+
+def test_a_part_of_a_model_can_be_trained() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 3).requires_grad_(False), nn.Linear(3, 3))
+    first = model[1].weight.clone()
+    assert fitted(model).selected_epoch >= 1 and torch.equal(model[1].weight, first)
 
 
 LAST = Checkpoint(1, linear().state_dict(), {}, {})
