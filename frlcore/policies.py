@@ -13,6 +13,7 @@ The weight is the coefficient of class i's error in the Lagrangian of Eq. 9, tim
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,10 +21,10 @@ import numpy as np
 from frlcore.classwise import ClassErrors
 from frlcore.errors import UserError
 from frlcore.seam import ClassSettings, Policy, positive
+from frlcore.settings import is_positive
 from frlcore.successors import CFA, DAFA, FAAL, WAT
 
 __all__ = ["FRL", "POLICIES", "BaselineReweight", "ClassSettings", "OneClass", "Policy", "Uniform", "build"]
-from frlcore.settings import is_positive
 
 VARIANTS = ("reweight", "remargin", "reweight+remargin")
 RULES = ("paper", "code")
@@ -58,7 +59,7 @@ class Uniform:
     - `classes`: how many, C
     - `state`: empty, since nothing is remembered
 
-    Raises: nothing.
+    Raises: UserError for a number of classes that is not positive and whole.
 
     Source: the control is ours; plain training is Eq. 1.
 
@@ -69,6 +70,9 @@ class Uniform:
 
     classes: int
     state: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        positive(classes=self.classes)
 
     def settings(self) -> ClassSettings:
         one = np.ones(self.classes)
@@ -89,8 +93,8 @@ class OneClass:
     state: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        positive(weight=self.weight, margin=self.margin)
-        if not (isinstance(self.index, int) and 0 <= self.index < self.classes):
+        positive(classes=self.classes, weight=self.weight, margin=self.margin)
+        if isinstance(self.index, bool) or not (isinstance(self.index, Integral) and 0 <= self.index < self.classes):
             raise UserError(f"index must name one of {self.classes} classes, counted from 0, got {self.index}")
 
     def settings(self) -> ClassSettings:
@@ -117,7 +121,7 @@ class BaselineReweight:
     state: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        positive(alpha=self.alpha, bound=self.bound)
+        positive(classes=self.classes, alpha=self.alpha, bound=self.bound)
         self.state.setdefault("phi", np.zeros(self.classes))
 
     def settings(self) -> ClassSettings:
@@ -137,8 +141,7 @@ class FRL:
     Arguments:
     - `classes`: how many, C
     - `variant`: what answers a large boundary error, a heavier loss ("reweight"), a larger radius ("remargin"), or both
-      ("reweight+remargin"); the natural error is reweighted in all three, and
-      in "remargin" the boundary multipliers stay at 0
+      ("reweight+remargin"); all three reweight the natural error, "remargin" keeps the boundary multipliers at 0
     - `tau`: how far a class's error may lie above the average, a fraction
     - `rule`: "paper" or "code", see below
     - `alpha`, `alpha_margin`: rates of the multipliers and of the radii
@@ -156,7 +159,7 @@ class FRL:
 
     Errors are fractions; `R` is the mean over the classes.
 
-    Raises: UserError for an unknown variant or rule or a setting that is not positive.
+    Raises: UserError for an unknown variant or rule, and for a setting or number of classes that is not positive.
 
     Source: Algorithm 1 and Eq. 11; the released code for `rule="code"`.
 
@@ -182,7 +185,7 @@ class FRL:
             raise UserError(f"unknown FRL variant '{self.variant}'; known: {', '.join(VARIANTS)}")
         if self.rule not in RULES:
             raise UserError(f"unknown rule '{self.rule}'; known: {', '.join(RULES)}")
-        positive(tau=self.tau, alpha=self.alpha, alpha_margin=self.alpha_margin)
+        positive(classes=self.classes, tau=self.tau, alpha=self.alpha, alpha_margin=self.alpha_margin)
         if self.max_margin is None:
             self.max_margin = CAP if self.rule == "paper" else RELEASED[self.variant].cap
         if not (is_positive(self.max_margin) and self.max_margin >= 1):

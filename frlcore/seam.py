@@ -51,6 +51,8 @@ class Seen:
 VALIDATION = frozenset({"loss_nat", "loss_bndy"})  # seen before an epoch's `update`
 TRAINING = frozenset({"robust", "softmax"})  # seen at the end of the epoch
 
+WHOLE = frozenset({"classes", "start", "warm_up"})  # settings of policies that count something
+
 
 class Policy(Protocol):
     """The seam: what a fair method is to `fit`. Any class with this attribute and these two methods will do.
@@ -102,11 +104,11 @@ class Weighing(Policy, Protocol):
         """
 
 
-def positive(**settings: float) -> None:
-    """Raise UserError for a setting that is not positive."""
+def positive(**settings: object) -> None:
+    """Raise UserError for a setting that is not positive, or that counts classes or epochs and is not whole."""
     for name, value in settings.items():
-        if not is_positive(value):
-            raise UserError(f"{name} must be positive, got {value}")
+        if not is_positive(value, whole=name in WHOLE):
+            raise UserError(f"{name} must be positive{' and whole' if name in WHOLE else ''}, got {value!r}")
 
 
 def class_settings(policy: Policy, classes: int) -> ClassSettings:

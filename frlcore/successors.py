@@ -49,7 +49,7 @@ class CFA:
     needs: ClassVar[frozenset[str]] = frozenset({"robust"})
 
     def __post_init__(self) -> None:
-        positive(beta=self.beta, lambda_1=self.lambda_1, lambda_2=self.lambda_2, start=self.start)
+        positive(classes=self.classes, beta=self.beta, start=self.start, lambda_1=self.lambda_1, lambda_2=self.lambda_2)
         self.state.setdefault("epoch", np.zeros(self.classes))  # the coming one, counted from 1
         self.state.setdefault("robust", np.zeros(self.classes))
 
@@ -92,7 +92,7 @@ class DAFA:
     needs: ClassVar[frozenset[str]] = frozenset({"softmax"})
 
     def __post_init__(self) -> None:
-        positive(warm_up=self.warm_up, strength=self.strength)
+        positive(classes=self.classes, warm_up=self.warm_up, strength=self.strength)
         self.state.setdefault("epoch", np.zeros(self.classes))  # under way, counted from 1
         self.state.setdefault("weight", np.ones(self.classes))
 
@@ -135,7 +135,7 @@ class WAT:
     needs: ClassVar[frozenset[str]] = frozenset({"loss_nat", "loss_bndy"})
 
     def __post_init__(self) -> None:
-        positive(beta=self.beta, eta=self.eta)
+        positive(classes=self.classes, beta=self.beta, eta=self.eta)
         self.state.setdefault("loss", np.zeros(self.classes))
 
     def settings(self) -> ClassSettings:
@@ -172,7 +172,7 @@ class FAAL:
     state: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        positive(divergence=self.divergence)
+        positive(classes=self.classes, divergence=self.divergence)
         if self.classes < 2:
             raise UserError(f"FAAL weighs classes against each other and needs at least 2, got {self.classes}")
 
@@ -205,8 +205,9 @@ def worst_distribution(gain: np.ndarray, divergence: float) -> np.ndarray:
         distance = below / span + np.exp(log_distance)
         return float(np.log(distance).mean() + np.log((1 / distance).mean()) - divergence)
 
-    distance = below / span + np.exp(brentq(excess, -200.0, 200.0))
-    p = 1 / distance
+    ends = -200.0, 200.0  # at a corner of the simplex, and in its middle, as far as numbers can tell
+    found = ends[0] if excess(ends[0]) <= 0 else ends[1] if excess(ends[1]) >= 0 else brentq(excess, *ends)
+    p = 1 / (below / span + np.exp(found))
     return p / p.sum()
 
 

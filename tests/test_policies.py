@@ -335,6 +335,8 @@ def test_an_update_leaves_earlier_settings_and_states_alone(name: str, settings:
     "name, settings, message",
     [
         ("one_class", {"index": 4}, "index must name one of 4 classes, counted from 0, got 4"),
+        ("one_class", {"index": True}, "index must name one of 4 classes, counted from 0, got True"),
+        ("one_class", {"index": 1.0}, "index must name one of 4 classes, counted from 0, got 1.0"),
         ("one_class", {"index": 0, "weight": 0.0}, "weight must be positive, got 0.0"),
         ("fair", {}, "unknown policy 'fair'; known: uniform, one_class, baseline_reweight, frl"),
         ("frl", {"variant": "margin"}, r"unknown FRL variant 'margin'; known: reweight, remargin, reweight\+remargin"),
@@ -352,3 +354,16 @@ def test_an_update_leaves_earlier_settings_and_states_alone(name: str, settings:
 def test_bad_settings(name: str, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         policies.build(name, 4, **settings)
+
+
+@pytest.mark.parametrize("classes", ["10", 2.0, -1, 0, True, None])
+@pytest.mark.parametrize("name, settings", EVERY)
+def test_a_number_of_classes_that_is_none(name: str, settings: dict[str, Any], classes: Any) -> None:
+    with pytest.raises(UserError, match=f"classes must be positive and whole, got {classes!r}"):
+        policies.build(name, classes, **settings)
+
+
+def test_numpys_whole_numbers_will_do() -> None:
+    policy = OneClass(np.int64(4), index=np.argmax([0, 0, 1]), weight=2.0)
+    close(policy.settings().w_bndy, [1, 1, 2, 1])
+    close(FRL(np.int64(3)).settings().w_nat, np.ones(3))

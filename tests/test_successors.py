@@ -12,7 +12,8 @@ from frlcore import policies
 from frlcore.classwise import ClassErrors
 from frlcore.errors import UserError
 from frlcore.seam import Seen
-from frlcore.successors import CFA, DAFA, FAAL, WAT, worst_distribution
+from frlcore.settings import Training
+from frlcore.successors import CFA, DAFA, FAAL, WAT, scaled, worst_distribution
 
 ANY = ClassErrors(np.full(3, 10), *np.full((4, 3), 0.2))
 
@@ -127,6 +128,24 @@ def test_faal_weighs_the_class_that_fares_worst_and_alike_when_all_do() -> None:
     close(found, 4 * worst_distribution(np.array([3.2, -1.6, -4.8, -6.0]), 0.5))
 
 
+@pytest.mark.parametrize("divergence", [200.0, 1000.0, 1e30])
+def test_a_ball_that_reaches_a_corner_leaves_the_worst_classes_alone(divergence: float) -> None:
+    close(worst_distribution(np.array([0.1, 3.0, -2.0]), divergence), [0, 1, 0])
+    close(worst_distribution(np.array([3.0, 3.0, -2.0]), divergence), [0.5, 0.5, 0])
+    close(FAAL(3, divergence).weigh(np.array([0.4, -0.2, 0.1]), np.full(3, 8)), [3, 0, 0])
+
+
+@pytest.mark.parametrize("divergence", [1e-9, 1e-14, 1e-30])
+def test_a_ball_too_small_to_be_told_from_its_centre_weighs_alike(divergence: float) -> None:
+    np.testing.assert_allclose(worst_distribution(np.array([0.1, 3.0, -2.0]), divergence), np.full(3, 1 / 3), rtol=1e-4)
+
+
+def test_the_published_starts_are_whole_at_any_length_of_the_training() -> None:
+    for epochs in range(1, 40):
+        for name in ("cfa", "dafa"):
+            policies.build(name, 3, **scaled(name, Training("trades", epochs, lr=0.1)))
+
+
 def test_two_classes_have_a_closed_form() -> None:
     """KL(u || p) = r with p = 1/2 +- d: -log(1 - 4 d^2) / 2 = r."""
     d = np.sqrt(1 - np.exp(-1)) / 2
@@ -141,6 +160,13 @@ def test_two_classes_have_a_closed_form() -> None:
         (lambda: WAT(3, eta=-1.0), "eta must be positive"),
         (lambda: FAAL(3, divergence=0.0), "divergence must be positive"),
         (lambda: FAAL(1), "at least 2, got 1"),
+        (lambda: CFA(3, start=1.5), "start must be positive and whole, got 1.5"),
+        (lambda: DAFA(3, warm_up=1.2), "warm_up must be positive and whole, got 1.2"),
+        (lambda: DAFA(3, warm_up=True), "warm_up must be positive and whole, got True"),
+        (lambda: CFA("3"), "classes must be positive and whole, got '3'"),
+        (lambda: DAFA(0), "classes must be positive and whole, got 0"),
+        (lambda: WAT(2.0), "classes must be positive and whole, got 2.0"),
+        (lambda: FAAL("10"), "classes must be positive and whole, got '10'"),
     ],
 )
 def test_settings_that_cannot_be(make: Any, words: str) -> None:
