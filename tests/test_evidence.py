@@ -127,6 +127,17 @@ def test_losses_on_validation_are_means_over_each_class(few: Splits) -> None:
         assert policy.shown[0].loss_bndy[c] == pytest.approx(kl, rel=1e-3)  # type: ignore[index]
 
 
+def test_validation_is_seen_in_eval_mode(few: Splits) -> None:
+    policy, model = Curious(10), nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, 10))
+    before = {name: t.clone() for name, t in model.state_dict().items()}
+    for mode in (True, False):
+        evidence.on_validation(policy, model.train(mode), few.validation, 16, BRIEF, torch.Generator().manual_seed(0))
+    first, second = policy.shown
+    for name in ("loss_nat", "loss_bndy"):
+        assert np.array_equal(getattr(first, name), getattr(second, name))
+    assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
+
+
 def test_validation_is_shown_before_every_update_and_the_epoch_after_it(few: Splits) -> None:
     policy = Curious(10)
     train(small(), few, BRIEF, policy, seed=0)

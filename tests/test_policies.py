@@ -163,6 +163,16 @@ def test_the_paper_rule_does_not_rescale() -> None:
 # The margin, Eq. 11
 
 
+def test_large_classes_count_no_more_and_the_boundary_error_is_that_of_equation_7() -> None:
+    uneven = ClassErrors(np.array([10, 50, 90, 400]), STANDARD, BOUNDARY, BOUNDARY / 2, ROBUST)
+    for variant in policies.VARIANTS:
+        for rule in policies.RULES:
+            policy, wanted = (FRL(4, variant, rule=rule) for _ in range(2))
+            policy.update(uneven, 1.0)
+            wanted.update(seen(), 1.0)
+            assert all(np.array_equal(policy.state[key], values) for key, values in wanted.state.items())
+
+
 def test_equation_11_as_printed() -> None:
     policy = FRL(4, "remargin", tau=0.1, alpha_margin=0.5, max_margin=2.0)
     policy.update(seen(), 1.0)

@@ -146,6 +146,14 @@ def test_the_published_starts_are_whole_at_any_length_of_the_training() -> None:
             policies.build(name, 3, **scaled(name, Training("trades", epochs, lr=0.1)))
 
 
+def test_half_a_schedule_begins_half_as_late_at_twice_the_rate() -> None:
+    def half(name: str, epochs: int) -> dict[str, Any]:
+        return scaled(name, Training("trades", epochs, lr=0.1, beta=3.0))
+
+    assert half("cfa", 100) == {"start": 5, "beta": 3.0} and half("dafa", 55) == {"warm_up": 35}
+    assert half("wat", 50) == {"eta": 0.2, "beta": 3.0} and half("faal", 1) == half("frl", 1) == {}
+
+
 def test_two_classes_have_a_closed_form() -> None:
     """KL(u || p) = r with p = 1/2 +- d: -log(1 - 4 d^2) / 2 = r."""
     d = np.sqrt(1 - np.exp(-1)) / 2

@@ -126,6 +126,15 @@ def test_losses_and_their_gradients_by_hand(
     assert model.training
 
 
+def test_gaussian_noise_leaves_the_pixel_range(batch: tuple[Tensor, Tensor, dict[str, Tensor]]) -> None:
+    x, y, each = batch
+    how = replace(BRIEF, objective="noise", sigma=0.5)
+    loss = batch_loss(small().train(), x, y, how, **each, generator=torch.Generator().manual_seed(3))
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(3))
+    p = small().train()(x + 0.5 * noise).softmax(1)
+    torch.testing.assert_close(loss, (each["w_nat"] * -p[torch.arange(24), y].log()).mean(), rtol=1e-5, atol=1e-6)
+
+
 def test_with_equal_weights_the_two_normalisations_agree(batch: tuple[Tensor, Tensor, dict[str, Tensor]]) -> None:
     x, y, each = batch
     flat = {"w_nat": torch.full((24,), 2.0), "w_bndy": torch.full((24,), 3.0), "margin": torch.ones(24)}
@@ -254,6 +263,25 @@ def test_batches_are_constant_in_size_and_never_repeat_an_example(few: Splits, m
         assert [len(b) for b in batches] == [32] * 4  # 140 = 4 * 32 + 12: the rest waits for another epoch
         assert len(torch.cat(batches).unique()) == 128
     assert not torch.equal(torch.cat(epochs[0]), torch.cat(epochs[1]))  # a new order every epoch
+
+
+def test_batches_are_augmented_and_an_epochs_loss_is_their_mean(few: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses: list[float] = []
+
+    def half(images: Tensor, kind: str, *, generator: torch.Generator) -> Tensor:
+        assert kind == "crop" and generator.device == images.device
+        return torch.full_like(images, 8)
+
+    def spy(model: nn.Module, x: Tensor, *rest: Any) -> Tensor:
+        assert (x == 0.5).all()
+        losses.append(float((loss := real(model, x, *rest)).detach()))
+        return loss
+
+    real = training.batch_loss
+    monkeypatch.setattr(training, "augment", half)
+    monkeypatch.setattr(training, "batch_loss", spy)
+    last = fit(replace(few, info=replace(few.info, augment="crop")), replace(BRIEF, epochs=1))
+    assert len(losses) == 4 and last.history[0]["loss"] == pytest.approx(np.mean(losses))
 
 
 def test_learning_rate_and_policy_rate_fall_at_the_milestones(few: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
