@@ -37,7 +37,7 @@ def eval_mode(model: Model) -> Iterator[None]:
 def check_model(model: Model, x: Tensor, *, batch_size: int = 1000) -> int:
     """Number of classes of a model that answers images `x: (N, ...) float` with logits, as an attack needs them.
 
-    Raises UserError as `ask` does, and for probabilities in the place of logits.
+    Raises UserError as `ask` does, for probabilities in the place of logits, and where no gradient reaches the images.
     """
     logits = torch.cat([ask(model, part) for part in x.split(batch_size)])
     if bool((logits >= 0).all()) and bool(((logits.sum(1) - 1).abs() < 1e-4).all()):
@@ -45,27 +45,34 @@ def check_model(model: Model, x: Tensor, *, batch_size: int = 1000) -> int:
             "the model answers with probabilities, whose gradient vanishes where it is sure; take the softmax off its "
             "end and let it answer with logits"
         )
+    if not hasattr(model, "input_gradient"):  # an accelerated copy has its own
+        _check_gradient(model, x[:1])
     return logits.shape[1]
 
 
 def ask(model: Model, x: Tensor) -> Tensor:
     """What `model` answers in eval mode, `(N, C)`; raises UserError for anything but finite float32 or float64 numbers.
 
-    And for half-precision weights, a single column, what is no tensor, and images that the model does not take.
+    And for half-precision weights, a single column, what is no tensor, and images that the model does not take, or
+    changes: it is given a copy of them.
     """
     halves = {p.dtype for p in model.parameters()} & set(HALVES) if isinstance(model, nn.Module) else set()
     if halves:
         raise UserError(f"the model's weights are {_words(*halves)}, too coarse for an attack: use model.float()")
+    given = x.clone()
     try:
         with eval_mode(model), torch.no_grad():
-            answer = model(x)
+            answer = model(given)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # a stranger's model may raise anything
-        reason = _reason(error)
-        if "double" in reason or "Double" in reason:
-            reason += " (its weights are float64: use model.float())"
-        raise UserError(f"the model does not take images of shape {tuple(x.shape[1:])}: {reason}") from error
+        what = reason(error)
+        if "double" in what or "Double" in what:
+            wide = "the images are float64: use images.float()"
+            what += f" ({wide if x.dtype == torch.float64 else 'its weights are float64: use model.float()'})"
+        raise UserError(f"the model does not take images of shape {tuple(x.shape[1:])}: {what}") from error
+    if not torch.equal(given, x):
+        raise UserError("the model changes the images it is given; let it work on a copy (x - mean, not x -= mean)")
     return _logits(answer, x)
 
 
@@ -96,7 +103,7 @@ def check_trainable(model: nn.Module, x: Tensor) -> None:
     except (UserError, torch.OutOfMemoryError):  # of the memory training itself has more to say
         raise
     except Exception as error:  # a stranger's model may raise anything
-        raise UserError(f"the model cannot be trained on a batch of {len(x)} images: {_reason(error)}") from error
+        raise UserError(f"the model cannot be trained on a batch of {len(x)} images: {reason(error)}") from error
     finally:
         with torch.no_grad():
             for name, t in model.named_buffers():
@@ -111,11 +118,6 @@ def _gradients(logits: Tensor, of: Sequence[Tensor]) -> bool:
     if not logits.requires_grad:
         return False
     return any(g is not None for g in torch.autograd.grad(logits.logsumexp(1).sum(), of, allow_unused=True))
-
-
-def _reason(error: Exception) -> str:
-    """What an error says, in one line."""
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".removesuffix(": ")
 
 
 def _logits(answer: object, x: Tensor) -> Tensor:
@@ -135,6 +137,24 @@ def _logits(answer: object, x: Tensor) -> Tensor:
     if broken := int((~answer.isfinite()).any(1).sum()):
         raise UserError(f"the model's answers to {broken} of {len(x)} images are not finite (NaN or infinite)")
     return answer
+
+
+def _check_gradient(model: Model, x: Tensor) -> None:
+    x, gradient, what = x.detach().clone().requires_grad_(), None, ""
+    try:
+        with eval_mode(model), torch.enable_grad():
+            answer = model(x)
+            if answer.requires_grad:
+                (gradient,) = torch.autograd.grad(answer.logsumexp(1).sum(), x, allow_unused=True)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        what = f" ({reason(error)})"
+    if gradient is None:
+        raise UserError(
+            f"no gradient reaches the images through the model{what}; remove torch.no_grad(), "
+            "torch.inference_mode() or .detach() from it"
+        )
 
 
 def check_images(x: Tensor, clip: tuple[float, float] | None = (0, 1)) -> None:
@@ -202,6 +222,11 @@ def check_labels(y: Tensor, count: int, classes: int) -> Tensor:
     if low < 0 or high >= classes:
         raise UserError(f"the labels must be between 0 and {classes - 1}, got {low} to {high}")
     return y.long()
+
+
+def reason(error: Exception) -> str:
+    """What somebody's code raised, in one line."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".removesuffix(": ")
 
 
 def _words(*dtypes: torch.dtype) -> str:

@@ -91,6 +91,44 @@ def test_probabilities_are_counted_but_not_climbed(name: str) -> None:
     assert len(answers if isinstance(answers, Tensor) else answers[0]) == 8
 
 
+class Subtracts(Net):
+    """Normalises the images in the caller's memory."""
+
+    def forward(self, x: Tensor) -> Any:
+        x -= 0.5
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_model_that_changes_its_images_is_refused_and_they_stay(name: str) -> None:
+    images, pixels = X.clone(), PIXELS.clone()
+    refused(name, "changes the images it is given; let it work on a copy", Subtracts())
+    assert torch.equal(X, images) and torch.equal(PIXELS, pixels)
+
+
+def unclimbable() -> dict[str, Callable[[Tensor], Tensor]]:
+    net = Net()
+
+    def numpy(x: Tensor) -> Tensor:
+        return net(torch.from_numpy(x.numpy()))
+
+    return {"no_grad": torch.no_grad()(net), "inference": torch.inference_mode()(net), "numpy": numpy,
+            "detach": lambda x: net(x.detach()), "constant": lambda x: torch.arange(4.0).expand(len(x), 4)}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in LABELLED if name != "fit"])  # which takes modules
+@pytest.mark.parametrize("kind", unclimbable())
+def test_a_model_without_a_gradient_is_not_climbed(name: str, kind: str) -> None:
+    refused(name, r"no gradient reaches the images .* remove torch.no_grad\(\)", unclimbable()[kind])
+
+
+def test_what_is_float64_is_said() -> None:
+    double = Net().double()
+    for name in set(FLOATS) - {"autoattack"}:  # which turns them to float32
+        refused(name, r"the images are float64: use images.float\(\)", Net(), X.double())
+        refused(name, r"its weights are float64: use model.float\(\)", double)
+
+
 @pytest.mark.parametrize("name", LABELLED)
 def test_labels(name: str) -> None:
     model = Net()

@@ -35,23 +35,19 @@ def names_of(answered: int, classes: Sequence[str] | None) -> tuple[str, ...]:
 def examine(model: Model, x: Tensor, labels: Tensor, names: Sequence[str]) -> tuple[Tensor, list[str]]:
     """What the model takes some images for, `(N,) int64`, and in a sentence each what a reader has to know of it.
 
-    Asks about `x: (N, C, H, W) float in [0, 1]`. Raises UserError, beyond what `answers` does, for a model that gives
-    no gradient or wants normalised input.
+    Asks about `x: (N, C, H, W) float in [0, 1]`. Raises UserError, beyond what `answers` does, for a model that wants
+    normalised input.
     """
     notes = []
     if isinstance(model, nn.Module) and any(m.training for m in model.modules()):
         notes.append("The model was in train mode; it is audited in eval mode.")
-    before = x.clone()
     answers = ask(model, x)
-    if not torch.equal(x, before):
-        raise UserError("the model changes the images it is given; let it work on a copy (x - mean, not x -= mean)")
     if not torch.allclose(ask(model, x[:TWICE]), answers[:TWICE], rtol=1e-3, atol=1e-3):
         notes.append("The model answers differently when it is asked twice: its errors are one draw of many.")
     taken = answers.argmax(1).cpu()
     notes += _order(taken, labels, names)
-    with eval_mode(model):
-        _gradient(model, x[:1])
-        if x.shape[1] == 3:
+    if x.shape[1] == 3:
+        with eval_mode(model):
             _input(model, x, labels.numpy(), (taken != labels).numpy())
     if len(taken.unique()) == 1:
         notes.append(f"The model answers “{names[int(taken[0])]}” to each of {len(x)} images of all classes.")
@@ -69,17 +65,6 @@ def _order(taken: Tensor, labels: Tensor, names: Sequence[str]) -> list[str]:
     order = ", ".join(names[int(row)] for row in np.argsort(columns)[:20])
     return [f"The model is right on {100 * right:.0f}% of {len(labels)} images, and with its outputs in another order "
             f"({order}) on {100 * other:.0f}%: are these its classes?"]  # fmt: skip
-
-
-def _gradient(model: Model, x: Tensor) -> None:
-    x = x.detach().clone().requires_grad_()
-    with torch.enable_grad():
-        answer = model(x)
-        (gradient,) = (
-            torch.autograd.grad(answer.logsumexp(1).sum(), x, allow_unused=True) if answer.requires_grad else (None,)
-        )
-    if gradient is None:
-        raise UserError("no gradient reaches the images through the model; remove torch.no_grad() or .detach() from it")
 
 
 def _input(model: Model, x: Tensor, labels: np.ndarray, missed: np.ndarray) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from frlcore import attacks
-from frlcore.answers import Model, ask, check_images, check_labels, check_model, check_pixels, eval_mode
+from frlcore.answers import Model, ask, check_images, check_labels, check_model, check_pixels, eval_mode, reason
 from frlcore.auditing import order
 from frlcore.auditing.kept import Kept, fingerprint
 from frlcore.auditing.probe import TWICE, examine, names_of
@@ -156,8 +156,7 @@ def _move(model: Model, where: torch.device) -> None:
         try:
             model.to(where)
         except Exception as error:  # weights without data, or more than the device holds
-            what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-            raise UserError(f"the model cannot be moved to {where}: {what}") from error
+            raise UserError(f"the model cannot be moved to {where}: {reason(error)}") from error
 
 
 def _words(attack: str, steps: int, queries: int) -> str:
