@@ -17,7 +17,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from frlcore.answers import Model, check_images, check_labels, check_model
+from frlcore.answers import Model, check_images, check_labels, check_model, reason
 from frlcore.errors import UserError
 from frlcore.frozen import freeze
 from frlcore.settings import NORMS, STANDARD_QUERIES
@@ -82,7 +82,11 @@ def _closed(model: Model, height: int, width: int) -> Model:
     """`model` in eval mode as a function that no attack can leave a trace on, and whose gradients are contiguous."""
     frozen = freeze(model, height, width)
     if isinstance(frozen, nn.Module):  # FAB calls backward, which would fill the weights' gradients
-        frozen = copy.deepcopy(frozen).eval().requires_grad_(False)
+        try:
+            frozen = copy.deepcopy(frozen).eval().requires_grad_(False)
+        except Exception as error:
+            raise UserError("AutoAttack works on a copy, and the model cannot be copied; detach the tensors that it "
+                            f"keeps ({reason(error)})") from error  # fmt: skip
 
     def predict(x: Tensor) -> Tensor:
         if x.requires_grad:

@@ -177,6 +177,13 @@ def test_bad_input_is_refused_in_one_line(change: dict[str, object], message: st
     assert "\n" not in str(caught.value)
 
 
+def test_a_model_that_cannot_be_copied_is_one_line() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(25, 4))
+    model.scaled = model[1].weight * 2  # no leaf
+    with pytest.raises(UserError, match=r"cannot be copied; detach the tensors that it keeps \(RuntimeError: Only"):
+        autoattack(model, torch.rand(2, 1, 5, 5), torch.zeros(2, dtype=torch.int64), eps=0.1, queries=2)
+
+
 def test_what_the_package_warns_of_reaches_the_user_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
     log = logging.getLogger("auto-attack")
     with _undisturbed(torch.device("cpu")):
