@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
@@ -159,6 +160,16 @@ def _check_gradient(model: Model, x: Tensor) -> None:
 
 def check_images(x: Tensor, clip: tuple[float, float] | None = (0, 1)) -> None:
     """Raise UserError unless `x` holds finite floats inside `clip`; recognises pixels, normalised and twice divided."""
+    _check_floats(x, clip)
+    step, high = 1 / 255, float(x.max())
+    if clip == (0, 1) and 0 < high <= step * 1.0001 and bool(((x > 0) & (x < 0.999 * step)).any()):
+        raise UserError(f"no image has a value above {high:.4f}: they look as if divided by 255 twice")
+
+
+def _check_floats(x: Tensor, clip: tuple[float, float] | None) -> None:
+    pair = isinstance(clip, tuple) and len(clip) == 2 and all(isinstance(end, Real) for end in clip)
+    if clip is not None and not (pair and clip[0] < clip[1]):
+        raise UserError(f"clip is the lowest and the highest value of the images, as in (0, 1), or None, got {clip!r}")
     if not isinstance(x, Tensor):
         raise UserError(f"images must be a torch.Tensor, not {type(x).__name__}")
     if not x.is_floating_point():
@@ -182,15 +193,12 @@ def check_images(x: Tensor, clip: tuple[float, float] | None = (0, 1)) -> None:
         raise UserError(
             f"images must lie in [{clip[0]:g}, {clip[1]:g}], got values from {low:g} to {high:g}{hint}"
         )
-    step = 1 / 255
-    if clip == (0, 1) and 0 < high <= step * 1.0001 and bool(((x > 0) & (x < 0.999 * step)).any()):
-        raise UserError(f"no image has a value above {high:.4f}: they look as if divided by 255 twice")
 
 
 def check_pixels(images: Tensor, scale: int) -> None:
     """Raise UserError unless `images` are uint8 and fit the pixel value `scale` that means 1, or floats of scale 1."""
     if isinstance(images, Tensor) and images.is_floating_point() and scale == 1:
-        return  # an audit's, whose range it has seen
+        return _check_floats(images, (0, 1))  # a part of an audit's, which may be dark
     if not isinstance(images, Tensor) or images.dtype != torch.uint8:
         found = _words(images.dtype) if isinstance(images, Tensor) else type(images).__name__
         raise UserError(f"images must be torch.uint8, pixels from 0 to {scale}, not {found}: they are divided later")

@@ -8,6 +8,7 @@ left on the parameters. `x: (N, ...) float`, `y: (N,) int64`, radii in the units
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from frlcore.answers import Model, check_images, check_labels, check_model, eval_mode
 from frlcore.errors import UserError
-from frlcore.settings import NORMS
+from frlcore.settings import NORMS, is_positive, radius
 
 LOG = logging.getLogger(__name__)
 LOSSES = ("ce", "kl")
@@ -148,8 +149,8 @@ def perturb(
     """
     if loss not in LOSSES:
         raise UserError(f"unknown attack loss '{loss}'; known: {', '.join(LOSSES)}")
-    if steps < 1:
-        raise UserError(f"an attack needs at least 1 step, got steps={steps}")
+    if not is_positive(steps, whole=True):
+        raise UserError(f"an attack needs at least 1 step, a whole number, got steps={steps}")
     ball = Ball(x, eps, norm, clip)
     step = per_sample(step_size, x, "step_size")
     with eval_mode(model):
@@ -189,10 +190,12 @@ def pgd(
     whose clean target is computed once. `random_start` begins at a uniform point of the ball for "ce" and, as TRADES
     does, at `x + 0.001 N(0, 1)` for "kl", whose gradient at `x` itself is zero. `clip=None`
     leaves the input space unbounded. Warns of images whose gradient vanishes all the same.
-    Raises UserError for a radius or step that is not positive, `steps < 1`, an unknown norm or loss, and for a model,
-    images or labels that are not as in `answers`.
+    Raises UserError for a radius or step that is not positive, a radius wider than `clip` in l-inf, `steps < 1`, an
+    unknown norm or loss, and for a model, images or labels that are not as in `answers`.
     """
     check_images(x, clip)
+    per_sample(eps, x, "eps")
+    radius(float(eps.max()) if isinstance(eps, Tensor) else eps, norm, clip[1] - clip[0] if clip else math.inf)
     y = check_labels(y, len(x), check_model(model, x))
     watch = Watch(len(x), x.device, steady_slope if loss == "ce" else ce_slope)
     found = perturb(
@@ -240,10 +243,11 @@ def per_sample(value: float | Tensor, x: Tensor, name: str) -> float | Tensor:
     Raises UserError for anything else; numbers per sample that lie on a GPU are taken on trust.
     """
     if not isinstance(value, Tensor):
-        if not value > 0:
-            raise UserError(f"{name} must be a positive fraction of the input range, got {value}")
+        if not is_positive(value):
+            raise UserError(f"{name} must be a positive fraction of the input range, or a tensor with one for every "
+                            f"sample, got {value!r}")  # fmt: skip
         return float(value)
-    if value.dim() == 0 or len(value) != len(x):
+    if not len(x) == value.numel() == (len(value) if value.dim() else 0) or value.dtype.is_complex:
         raise UserError(f"{name} must be a float or hold one value per sample ({len(x)}), got {tuple(value.shape)}")
     if value.device.type == "cpu" and not bool((value > 0).all()):  # on a GPU the question would stall the queue
         raise UserError(f"{name} must be positive for every sample, got {float(value.min())}")

@@ -29,7 +29,7 @@ class UserError(ValueError):
     ...     Attack(eps=0.1, step_size=0.05, steps=0)
     ... except UserError as error:
     ...     print(error)
-    an attack needs at least 1 step, got steps=0
+    an attack needs at least 1 step, a whole number, got steps=0
     """
 
     def __init__(self, message: object) -> None:

@@ -88,12 +88,34 @@ def is_positive(value: object, *, whole: bool = False) -> bool:
     return number and 0 < value < (2**63 if whole else 2**127)  # type: ignore[operator]
 
 
+def counted(name: str, value: object) -> int:
+    """A setting that counts something, as an int; raises UserError unless it is a whole number from 1 on."""
+    if not is_positive(value, whole=True):
+        raise UserError(f"{name} must be at least 1, a whole number, got {value!r}")
+    return int(value)  # type: ignore[call-overload]
+
+
+def radius(eps: object, norm: str, width: float = 1.0) -> float:
+    """A radius as a float; raises UserError unless it is a number above 0 and, in l-inf, no wider than the pixel range.
+
+    `width` is that of the range; a radius above it has not been divided by the highest pixel value.
+    """
+    if not is_positive(eps):
+        raise UserError(f"eps must be a positive fraction of the pixel range, a number as 8 / 255, got {eps!r}")
+    length = float(eps)  # type: ignore[arg-type]
+    if norm == "linf" and length > width:
+        if width == 1:
+            raise UserError(f"eps is a fraction of the pixel range, got {length:g}: did you mean {length:g} / 255?")
+        raise UserError(f"eps = {length:g} is wider than the range of the values, {width:g}")
+    return length
+
+
 @dataclass(frozen=True)
 class Attack:
     """A PGD attack on the cross-entropy from a uniform start.
 
     Arguments:
-    - `eps`, `step_size`: radius and length of a step, fractions of the pixel range above 0
+    - `eps`, `step_size`: radius and length of a step, fractions of the pixel range above 0; in l-inf `eps` is at most 1
     - `steps`: how many, 1 or more
     - `norm`: "linf" or "l2"
 
@@ -115,9 +137,10 @@ class Attack:
         if not (is_positive(self.eps) and is_positive(self.step_size)):
             raise UserError(f"an attack's eps and step_size must be positive, got {self.eps} and {self.step_size}")
         if not is_positive(self.steps, whole=True):
-            raise UserError(f"an attack needs at least 1 step, got steps={self.steps}")
+            raise UserError(f"an attack needs at least 1 step, a whole number, got steps={self.steps}")
         if self.norm not in NORMS:
             raise UserError(f"unknown norm '{self.norm}'; known: {', '.join(NORMS)}")
+        radius(self.eps, self.norm)
 
 
 @dataclass(frozen=True)
@@ -168,6 +191,7 @@ class Training:
         for name in (*whole, "lr", "eps", "step_size", "beta"):
             if not is_positive(getattr(self, name), whole=name in whole):
                 raise UserError(f"{name} must be positive, got {getattr(self, name)}")
+        radius(self.eps, self.norm)
         for name in ("momentum", "weight_decay"):
             if not (is_positive(value := getattr(self, name)) or value == 0):
                 raise UserError(f"{name} must be a number from 0 on, got {value}")

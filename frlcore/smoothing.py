@@ -22,6 +22,7 @@ from frlcore.answers import Model, ask, check_images, eval_mode
 from frlcore.certificates import ABSTAIN, certified_radius, leads
 from frlcore.errors import UserError
 from frlcore.frozen import freeze
+from frlcore.settings import counted, is_positive
 
 __all__ = ["ABSTAIN", "certify", "predict"]
 
@@ -109,7 +110,7 @@ def _counts(
 
 
 def _check_answers(model: Model, x: Tensor, batch_size: int) -> None:
-    for part in x.split(batch_size):
+    for part in x.split(int(batch_size)):
         ask(model, part)  # probabilities will do: only the largest counts
 
 
@@ -126,12 +127,11 @@ def _check(
     check_images(x)
     if x.dim() != 4:
         raise UserError(f"smoothing takes float images (N, C, H, W) in [0, 1], got {tuple(x.shape)}")
-    if not 0 < sigma < float("inf"):
+    if not is_positive(sigma):
         raise UserError(f"sigma must be a positive fraction of the pixel range, got {sigma}")
     if not 0 < alpha < 0.5:
         raise UserError(f"alpha must lie between 0 and 0.5, got {alpha}")
     for name, value in {**draws, "batch_size": batch_size}.items():
-        if value < 1:
-            raise UserError(f"{name} must be at least 1, got {value}")
+        counted(name, value)
     if generator is not None and generator.device.type != x.device.type:
         raise UserError(f"the generator is on {generator.device}, the images are on {x.device}; make one there")

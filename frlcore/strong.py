@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from frlcore.answers import Model, check_images, check_labels, check_model, reason
 from frlcore.errors import UserError
 from frlcore.frozen import freeze
-from frlcore.settings import NORMS, STANDARD_QUERIES
+from frlcore.settings import NORMS, STANDARD_QUERIES, counted, radius
 
 LOG = logging.getLogger(__name__)
 # What AutoAttack takes of an image that nothing changes, counted: gradients of a run of APGD; gradients, and as many
@@ -58,7 +58,8 @@ def autoattack(
         from pyautoattack import AutoAttack
     except ImportError as error:
         raise UserError(MISSING) from error
-    _check(x, eps, norm, batch_size, queries)
+    _check(x, norm)
+    eps, batch_size, queries = radius(eps, norm), counted("batch_size", batch_size), counted("queries", queries)
     x = x.detach().float().contiguous()  # the package takes views of it
     targets = check_model(model, x, batch_size=batch_size) - 1
     y = check_labels(y, len(x), targets + 1)
@@ -144,7 +145,7 @@ class Heard(logging.Handler):
         self.sentences[re.sub(r"[\d.]+", "", sentence)] = sentence
 
 
-def _check(x: Tensor, eps: float, norm: str, batch_size: int, queries: int) -> None:
+def _check(x: Tensor, norm: str) -> None:
     check_images(x)
     if x.dim() != 4:
         raise UserError(f"AutoAttack takes float images (N, C, H, W) in [0, 1], got {tuple(x.shape)}")
@@ -152,8 +153,3 @@ def _check(x: Tensor, eps: float, norm: str, batch_size: int, queries: int) -> N
         raise UserError(f"unknown norm '{norm}'; known: {', '.join(NORMS)}")
     if norm == "l2" and min(x.shape[2:]) < 5:
         raise UserError(f"AutoAttack's l2 Square attack needs at least 5 pixels a side, got {tuple(x.shape[2:])}")
-    if not eps > 0:
-        raise UserError(f"eps must be a positive fraction of the pixel range, got {eps}")
-    for name, value in (("batch_size", batch_size), ("queries", queries)):
-        if value < 1:
-            raise UserError(f"{name} must be at least 1, got {value}")

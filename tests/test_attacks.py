@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -320,7 +321,24 @@ GOOD: dict[str, Any] = {"eps": 0.1, "step_size": 0.05, "steps": 2}
         ({"eps": -torch.ones(N)}, "eps must be positive for every sample"),
         ({"step_size": 0}, "step_size must be a positive"),
         ({"step_size": -0.1}, "step_size must be a positive"),
-        ({"steps": 0}, "at least 1 step, got steps=0"),
+        ({"steps": 0}, "at least 1 step, a whole number, got steps=0"),
+        ({"steps": 5.0}, "a whole number, got steps=5.0"),
+        ({"steps": True}, "a whole number, got steps=True"),
+        ({"eps": np.full(N, 0.1)}, "or a tensor with one for every sample, got array"),
+        ({"eps": [0.1] * N}, r"eps must be a positive fraction .* got \[0.1"),
+        ({"eps": "8/255"}, "eps must be a positive fraction .* got '8/255'"),
+        ({"eps": True}, "eps must be a positive fraction .* got True"),
+        ({"eps": torch.tensor(0.1)}, r"a float or hold one value per sample \(12\), got \(\)"),
+        ({"eps": torch.full((N, 2), 0.1)}, r"one value per sample \(12\), got \(12, 2\)"),
+        ({"eps": math.inf, "norm": "l2"}, "eps must be a positive fraction .* got inf"),
+        ({"eps": torch.full((N,), math.inf), "norm": "l2"}, "eps must be a positive fraction .* got inf"),
+        ({"eps": 8}, "eps is a fraction of the pixel range, got 8: did you mean 8 / 255"),
+        ({"eps": torch.full((N,), 8.0)}, "did you mean 8 / 255"),
+        ({"eps": 5, "clip": (-2, 2)}, "eps = 5 is wider than the range of the values, 4"),
+        ({"step_size": "1/255"}, "step_size must be a positive fraction .* got '1/255'"),
+        ({"clip": 1}, r"clip is the lowest and the highest value of the images, as in \(0, 1\), or None, got 1"),
+        ({"clip": (0, None)}, r"clip is the lowest .* got \(0, None\)"),
+        ({"clip": (1, 0)}, r"clip is the lowest .* got \(1, 0\)"),
         ({"norm": "l1"}, "unknown norm 'l1'; known: linf, l2"),
         ({"loss": "margin"}, "unknown attack loss 'margin'; known: ce, kl"),
     ],
@@ -328,6 +346,13 @@ GOOD: dict[str, Any] = {"eps": 0.1, "step_size": 0.05, "steps": 2}
 def test_bad_settings(bad: dict[str, Any], message: str, victim: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
     with pytest.raises(UserError, match=message):
         pgd(victim, *batch, **(GOOD | bad))
+
+
+def test_radii_that_are_wide_on_purpose(victim: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
+    """In l2 the ball of the box is wider than 1, other boxes are wider, and so is a space without one."""
+    for how in ({"eps": 3.0, "norm": "l2"}, {"eps": 8, "clip": (0, 255)}, {"eps": 8.0, "clip": None}, {"eps": 1},
+                {"eps": np.float32(0.1), "steps": np.int64(2)}):  # fmt: skip
+        assert pgd(victim, *batch, **(GOOD | how)).isfinite().all()
 
 
 def test_fgsm_needs_a_positive_radius(victim: nn.Module, batch: tuple[Tensor, Tensor]) -> None:

@@ -261,7 +261,9 @@ def test_the_generator_decides_the_start(network: nn.Module, digits: data.Splits
         ((-0.1, 0.1, 5), "must be positive"),
         ((float("nan"), 0.1, 5), "must be positive"),
         ((0.1, 0.0, 5), "must be positive"),
-        ((0.1, 0.1, 0), "at least 1 step, got steps=0"),
+        ((0.1, 0.1, 0), "at least 1 step, a whole number, got steps=0"),
+        ((0.1, 0.1, 5.0), "a whole number, got steps=5.0"),
+        ((8, 2, 5), "eps is a fraction of the pixel range, got 8: did you mean 8 / 255"),
         ((0.1, 0.1, 5, "l0"), "unknown norm 'l0'; known: linf, l2"),
     ],
 )

@@ -166,6 +166,8 @@ GREY, ZEROS = torch.full((2, *SHAPE), 0.5), torch.zeros(2, dtype=torch.int64)
         ({"norm": "l1"}, "unknown norm 'l1'; known: linf, l2"),
         ({"eps": 0.0}, "eps must be a positive"),
         ({"eps": float("nan")}, "eps must be a positive"),
+        ({"eps": "8/255"}, "eps must be a positive"),
+        ({"eps": 8}, "did you mean 8 / 255"),
         ({"queries": 0}, "queries must be at least 1"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
     ],

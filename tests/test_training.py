@@ -558,6 +558,7 @@ def test_selection_takes_the_first_epoch_with_the_lowest_validation_error(
         *(({name: 0}, f"{name} must be positive, got 0") for name in (
             "epochs", "lr", "batch_size", "eps", "step_size", "steps", "beta", "validation_steps")),
         ({"eps": -0.1}, "eps must be positive, got -0.1"),
+        ({"eps": 8}, "eps is a fraction of the pixel range, got 8: did you mean 8 / 255"),
         ({"lr": float("nan")}, "lr must be positive, got nan"),
     ],
 )  # fmt: skip
