@@ -20,17 +20,18 @@ from frlcore.classwise import Outcomes
 from frlcore.data import Split, to_float
 from frlcore.errors import UserError
 from frlcore.frozen import freeze
-from frlcore.settings import Attack
+from frlcore.settings import Attack, counted
 
 GPU_MULTIPLE = 128  # a batch that shrinks on a GPU has few different sizes: cuDNN looks for kernels at each
 
 
 def predict(model: Model, images: Tensor, *, scale: int, batch_size: int = 1000) -> Tensor:
-    """Class indices `(N,) int64` for uint8 images, model in eval mode.
+    """Class indices `(N,) int64` for uint8 images, or floats in [0, 1] at `scale` 1, model in eval mode.
 
-    Raises UserError for images and answers that are not as in `answers`.
+    Raises UserError for images and answers that are not as in `answers`, and for a batch of no image.
     """
     check_pixels(images, scale)
+    batch_size = counted("batch_size", batch_size)
     return torch.cat([ask(model, to_float(b, scale)).argmax(1) for b in images.split(batch_size)])
 
 
@@ -52,6 +53,7 @@ def outcomes(
     image is too many for the device's memory.
     """
     check_pixels(split.images, scale)
+    batch_size = counted("batch_size", batch_size)
 
     def classes(size: int) -> int:
         return max(check_model(model, to_float(part, scale)) for part in split.images.split(size))

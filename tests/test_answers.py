@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -164,6 +165,24 @@ def test_images_meant_as_pixels(name: str) -> None:
     refused(name, "torch.uint8, pixels from 0 to 255, not float32", Net(), X)
     refused(name, "no pixel is above 1 of 255", Net(), (X > 0.5).byte())
     ALL[name](Net(), torch.zeros_like(PIXELS))
+
+
+@pytest.mark.parametrize("name", ["predict", "outcomes"])
+def test_floats_of_scale_1(name: str) -> None:
+    def asked(images: Tensor, batch_size: int = 3) -> Any:
+        if name == "predict":
+            return evaluate.predict(Net(), images, scale=1, batch_size=batch_size)
+        attack = Attack(0.1, 0.05, 2)
+        return evaluate.outcomes(Net(), split(images), scale=1, attack=attack, batch_size=batch_size)
+
+    for images, message in ((4 * X - 2, "look normalised"), (255 * X, "look like pixels"), (X / 0, "not finite")):
+        with pytest.raises(UserError, match=message):
+            asked(images)
+    for size in (0, -1, 2.5, True):
+        with pytest.raises(UserError, match=f"batch_size must be at least 1, a whole number, got {size}"):
+            asked(X, size)
+    asked(X / 255)  # an audit's darkest images may be a batch
+    asked(X, np.int64(3))
 
 
 def test_pixels_above_their_scale() -> None:
