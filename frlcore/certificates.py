@@ -33,6 +33,8 @@ def certified_radius(hits: ArrayLike, n: int, *, sigma: float, alpha: float) -> 
     p is the one-sided Clopper-Pearson lower bound, which lies above the true share of votes with probability at
     most `alpha`. 0 where p is at most 1/2: nothing is certified. Cohen et al. (2019), Theorem 1 and CERTIFY.
     """
+    if alpha > 0 and not 1 - 2 * alpha < 1:
+        raise UserError(f"alpha = {alpha:g} is too small to compute a certificate with; take 1e-15 or more")
     low, _ = interval(hits, n, 1 - 2 * alpha)  # the lower end of a two-sided interval errs with half its probability
     return np.where(low > 0.5, sigma * ndtri(low), 0.0)
 

@@ -82,12 +82,16 @@ class ClassErrors:
     ) -> ClassErrors:
         """Count the errors of integer predictions, `labels` (N,), `clean` and `adversarial` (N,) or (S, N).
 
-        Raises UserError when shapes differ, a label is outside the classes, or a class has no example.
+        Raises UserError when shapes differ, for what is no whole number or a label outside the classes, and for a class
+        without an example.
         """
         truth, first, second = np.asarray(labels), np.asarray(clean), np.asarray(adversarial)
         if truth.ndim != 1 or first.shape != second.shape or first.ndim not in (1, 2) or first.shape[-1] != len(truth):
             shapes = f"labels {truth.shape}, clean {first.shape} and adversarial {second.shape}"
             raise UserError(f"{shapes} do not fit together; give (N,) labels and (N,) or (S, N) predictions")
+        for name, values in (("labels", truth), ("clean predictions", first), ("adversarial predictions", second)):
+            if values.dtype.kind not in "iub" and not (values.dtype.kind == "f" and (values == np.floor(values)).all()):
+                raise UserError(f"{name} must be whole numbers, the places of the classes")
         if len(truth) and not 0 <= truth.min() <= truth.max() < num_classes:
             raise UserError(f"labels must be between 0 and {num_classes - 1}")
         n = np.bincount(truth.astype(np.int64), minlength=num_classes)

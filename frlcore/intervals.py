@@ -7,6 +7,7 @@ seeds are averaged, and the number of distinct examples stays the sample size.
 from __future__ import annotations
 
 from functools import lru_cache
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import ArrayLike
 from scipy.special import bdtr, betaincinv
 
 from frlcore.errors import UserError
+from frlcore.significance import zero_or_one
 
 SPREADS = ("range", "std", "gini")  # how far the classes lie apart, 0 where they are all alike
 STATISTICS = ("worst", "average", "gap", "average_examples", *SPREADS)  # gap: the worst class minus the average
@@ -51,7 +53,7 @@ def interval(errors: ArrayLike, n: ArrayLike, level: float = 0.95) -> tuple[np.n
     """
     _check_level(level)
     wrong, of = np.asarray(errors, dtype=float), np.asarray(n, dtype=float)
-    if (wrong < 0).any() or (wrong > of + 1e-6).any():
+    if not ((wrong >= 0) & (wrong <= of + 1e-6) & np.isfinite(of)).all():
         raise UserError("the number of errors must lie between 0 and the number of examples")
     wrong = np.minimum(wrong, of)
     tail = (1 - level) / 2
@@ -134,7 +136,7 @@ def paired_bootstrap(
     Efron and Tibshirani (1993).
     """
     _check_level(level)
-    truth, values = _matched(labels, wrong_a, wrong_b)
+    truth, values = _matched(labels, wrong_a, wrong_b, weighted=True)
     errors = np.stack([values[truth == c].mean(axis=0) for c in np.unique(truth)], axis=-1)  # (2, classes)
     sizes = np.unique(truth, return_counts=True)[1]
     observed = summary(errors, statistic, sizes)
@@ -216,13 +218,21 @@ def per_example(wrong: ArrayLike) -> np.ndarray:
     return values.mean(axis=0) if values.ndim == 2 else values
 
 
-def _matched(labels: ArrayLike, *wrongs: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Labels (N,) and the share of wrong seeds of every example and method, (N, methods)."""
+def _matched(labels: ArrayLike, *wrongs: ArrayLike, weighted: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (N,) and the share of wrong seeds of every example and method, (N, methods).
+
+    Raises UserError for shapes that differ, for outcomes other than 0 and 1, and for `weighted` ones not finite.
+    """
+    for wrong in () if weighted else wrongs:
+        zero_or_one(wrong)
     truth, columns = np.asarray(labels), [per_example(wrong) for wrong in wrongs]
     if truth.ndim != 1 or len(truth) == 0 or any(column.shape != truth.shape for column in columns):
         shapes = ", ".join(str(column.shape) for column in columns)
         raise UserError(f"labels {truth.shape} and outcomes of examples {shapes} do not fit together")
-    return truth, np.stack(columns, axis=1)
+    values = np.stack(columns, axis=1)
+    if not np.isfinite(values).all():
+        raise UserError("there are outcomes of examples that are not finite (NaN or infinite)")
+    return truth, values
 
 
 def _resampled(truth: np.ndarray, values: np.ndarray, draws: int, seed: int) -> np.ndarray:
@@ -231,6 +241,8 @@ def _resampled(truth: np.ndarray, values: np.ndarray, draws: int, seed: int) -> 
     Drawing n examples with replacement is a multinomial draw over the distinct outcomes, which is far less work. The
     same draw serves the next statistic of the same examples: it is most of a bootstrap's time.
     """
+    if not isinstance(draws, Integral) or draws < 1:
+        raise UserError(f"draws must be at least 1, a whole number, got {draws!r}")
     classes = np.unique(truth, return_inverse=True)[1].astype(np.int64)
     return _drawn(classes.tobytes(), values.tobytes(), values.shape[1], draws, seed)
 

@@ -9,9 +9,20 @@ from scipy.special import bdtr
 from frlcore.errors import UserError
 
 
+def zero_or_one(wrong: ArrayLike) -> np.ndarray:
+    """Whether examples are wrong, of any shape; raises UserError for anything but 0, 1 and booleans, as for classes."""
+    values = np.asarray(wrong)
+    if not np.all((values == 0) | (values == 1)):
+        raise UserError("whether an example is wrong is 0 or 1, or a boolean; of predictions it is predicted != label")
+    return values
+
+
 def mcnemar(wrong_a: ArrayLike, wrong_b: ArrayLike) -> float:
-    """Exact two-sided p-value that two methods (one seed each, shape (N,)) err equally often. McNemar (1947)."""
-    a, b = np.asarray(wrong_a, dtype=bool), np.asarray(wrong_b, dtype=bool)
+    """Exact two-sided p-value that two methods (one seed each, shape (N,)) err equally often. McNemar (1947).
+
+    Raises UserError for outcomes other than 0 and 1, and for shapes that differ.
+    """
+    a, b = (zero_or_one(wrong).astype(bool) for wrong in (wrong_a, wrong_b))
     if a.ndim != 1 or a.shape != b.shape:
         raise UserError(f"McNemar's test compares two (N,) arrays of the same examples, not {a.shape} and {b.shape}")
     only_a, only_b = np.count_nonzero(a & ~b), np.count_nonzero(b & ~a)

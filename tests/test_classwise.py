@@ -87,6 +87,10 @@ def test_errors_survive_json() -> None:
         (LABELS[:5], CLEAN, ATTACKED, 2, "do not fit"),
         (LABELS, CLEAN, ATTACKED, 1, "between 0 and 0"),
         (LABELS - 1, CLEAN, ATTACKED, 2, "between 0 and 1"),
+        (LABELS + 0.5, CLEAN, ATTACKED, 2, "labels must be whole numbers"),
+        (LABELS * np.nan, CLEAN, ATTACKED, 2, "labels must be whole numbers"),
+        (LABELS.astype(str), CLEAN, ATTACKED, 2, "labels must be whole numbers"),
+        (LABELS, CLEAN * 0.9, ATTACKED, 2, "clean predictions must be whole numbers"),
         (LABELS, CLEAN, ATTACKED, 4, "class 2 has no example"),
     ],
 )

@@ -44,8 +44,9 @@ def test_brackets_round_no_end_by_much_of_their_width() -> None:
     assert brackets(12.34, 17.9) == "[12, 18]" and brackets(64.7, 66.38) == "[64.7, 66.4]"
 
 
-@pytest.mark.parametrize(("k", "n", "level"), [(-1, 10, 0.95), (11, 10, 0.95), (5, 10, 1.0), (5, 10, 95)])
-def test_bad_intervals(k: int, n: int, level: float) -> None:
+@pytest.mark.parametrize(("k", "n", "level"), [(-1, 10, 0.95), (11, 10, 0.95), (5, 10, 1.0), (5, 10, 95),
+                                              (np.nan, 5, 0.95), (1, np.nan, 0.95), (1, np.inf, 0.95)])  # fmt: skip
+def test_bad_intervals(k: float, n: int, level: float) -> None:
     with pytest.raises(UserError, match="must"):
         interval(k, n, level)
 
@@ -240,6 +241,28 @@ def test_bad_resampling() -> None:
         paired_bootstrap(labels, wrong, wrong[:9])
     with pytest.raises(UserError, match="level must be"):
         summary_interval(labels, wrong, level=95)
+
+
+@pytest.mark.parametrize("draws", [0, -1, 100.0])
+def test_a_bootstrap_draws_at_least_once(draws: int) -> None:
+    labels, wrong = outcomes([0.4, 0.6], 5, np.random.default_rng(0))
+    for act in (lambda: summary_interval(labels, wrong, "gap", draws=draws),
+                lambda: selection_bias(labels, wrong, draws=draws),
+                lambda: paired_bootstrap(labels, wrong, ~wrong, draws=draws)):  # fmt: skip
+        with pytest.raises(UserError, match=f"draws must be at least 1, a whole number, got {draws}"):
+            act()
+
+
+def test_predicted_classes_and_nan_are_no_outcomes() -> None:
+    labels, wrong = outcomes([0.4, 0.6, 0.5], 5, np.random.default_rng(0))
+    for bad in (labels, np.where(wrong, np.nan, 0), np.stack([labels, labels])):
+        for act in (summary_interval, selection_bias):
+            with pytest.raises(UserError, match="0 or 1, or a boolean; of predictions it is predicted != label"):
+                act(labels, bad)
+    with pytest.raises(UserError, match="not finite"):
+        paired_bootstrap(labels, wrong, np.where(wrong, np.nan, 0))
+    weighted = paired_bootstrap(labels, 1.5 * wrong - 0.2, 0.0 * wrong, "average", draws=50)  # as a claim has them
+    assert weighted.difference == pytest.approx(1.5 * wrong.mean() - 0.2)
 
 
 def test_the_gap_is_the_worst_class_minus_the_average() -> None:

@@ -14,7 +14,8 @@ import frlcore
 # below, where the rooms of each wing stand in the same order.
 HOUSE = """
 errors
-page settings intervals significance device
+page settings significance device
+intervals
 classwise
 seam models data theory answers averaging
 successors attacks certificates

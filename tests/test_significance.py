@@ -29,6 +29,12 @@ def test_mcnemar_refuses_seeds() -> None:
         mcnemar(np.zeros((2, 5)), np.zeros((2, 5)))
 
 
+@pytest.mark.parametrize("bad", [[0, 1, 2], [0.5, 0, 1], [np.nan, 0, 1], ["a", "b", "c"]])
+def test_mcnemar_refuses_what_is_no_outcome(bad: list[object]) -> None:
+    with pytest.raises(UserError, match="whether an example is wrong is 0 or 1"):
+        mcnemar([0, 1, 1], bad)
+
+
 def test_holm_by_hand() -> None:
     np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
     np.testing.assert_allclose(holm([0.9, 0.8]), [1, 1])

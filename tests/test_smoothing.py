@@ -252,6 +252,12 @@ def test_bad_input_is_refused_in_one_line(act: Any, change: dict[str, Any], mess
     assert "\n" not in str(caught.value)
 
 
+def test_a_level_too_small_for_a_certificate() -> None:
+    with pytest.raises(UserError, match="alpha = 1e-17 is too small to compute a certificate with; take 1e-15 or more"):
+        certify(linear, GREY, sigma=0.5, alpha=1e-17)
+    certify(linear, GREY, sigma=0.5, n=100, alpha=1e-15)
+
+
 def test_the_selection_needs_a_draw_too() -> None:
     with pytest.raises(UserError, match="n0 must be at least 1"):
         certify(linear, GREY, sigma=0.5, n0=0, n=10)
