@@ -224,12 +224,13 @@ def check_labels(y: Tensor, count: int, classes: int) -> Tensor:
         raise UserError(f"there must be one label for each of the {count} images, got labels of shape {tuple(y.shape)}")
     if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
         raise UserError(f"labels must be whole numbers, not {_words(y.dtype)}: use y.long()")
+    y = y.long()  # of whose kinds some know no order
     low, high = (int(v) for v in y.aminmax())
     if low >= 1 and high == classes:
         raise UserError(f"the labels run from 1 to {classes}; they must run from 0 to {classes - 1}: subtract 1")
     if low < 0 or high >= classes:
         raise UserError(f"the labels must be between 0 and {classes - 1}, got {low} to {high}")
-    return y.long()
+    return y
 
 
 def reason(error: Exception) -> str:

@@ -88,10 +88,10 @@ def is_positive(value: object, *, whole: bool = False) -> bool:
     return number and 0 < value < (2**63 if whole else 2**127)  # type: ignore[operator]
 
 
-def counted(name: str, value: object) -> int:
-    """A setting that counts something, as an int; raises UserError unless it is a whole number from 1 on."""
-    if not is_positive(value, whole=True):
-        raise UserError(f"{name} must be at least 1, a whole number, got {value!r}")
+def counted(name: str, value: object, least: int = 1) -> int:
+    """A setting that counts something, as an int; raises UserError unless it is a whole number from `least` on."""
+    if not (is_positive(value, whole=True) or (isinstance(value, Integral) and value == least == 0)):
+        raise UserError(f"{name} must be at least {least}, a whole number, got {value!r}")
     return int(value)  # type: ignore[call-overload]
 
 

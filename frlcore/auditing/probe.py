@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -22,14 +23,36 @@ CLEAR = 0.1  # so much more accuracy with normalised input is no accident
 SURE = 1e-3  # p-value of the difference, so that a few images refuse no model
 OTHERWISE = 0.4  # nor is so much more with the classes in another order
 TWICE = 50  # images that the model is asked about a second time
+SUBSET = "if these are some of its classes, wrap it in a module that answers with their columns, model(x)[:, columns]"
 
 
-def names_of(answered: int, classes: Sequence[str] | None) -> tuple[str, ...]:
-    """The names of a model's outputs, numbers without `classes`; UserError where there are more or fewer outputs."""
-    if classes and answered != len(classes):
-        named = ", ".join(classes) if len(classes) <= 20 else f"{classes[0]} to {classes[-1]}"
-        raise UserError(f"the model has {answered} outputs and the data {len(classes)} classes: {named}")
-    return tuple(classes or map(str, range(answered)))
+def names_of(answered: int, classes: Sequence[str | int] | None) -> tuple[str, ...]:
+    """The names of a model's outputs as text, numbers without `classes`.
+
+    Raises UserError where there are more or fewer outputs, and for names without an order or of another kind.
+    """
+    if classes is None:
+        return tuple(map(str, range(answered)))
+    if not isinstance(classes, Sequence) and not hasattr(classes, "tolist"):  # as an array has
+        raise UserError(f"the names of the classes must be a list in the order of the outputs, not {kind_of(classes)}")
+    given = list(classes)
+    for name in given:
+        if not isinstance(name, str | Integral):
+            raise UserError(f"the name of a class is text or a whole number, not {kind_of(name)}")
+    names = tuple(map(str, given)) or tuple(map(str, range(answered)))
+    if answered != len(names):
+        named = ", ".join(names) if len(names) <= 20 else f"{names[0]} to {names[-1]}"
+        subset = f"; {SUBSET}" if answered > len(names) else ""
+        raise UserError(f"the model has {answered} outputs and the data {len(names)} classes: {named}{subset}")
+    return names
+
+
+def kind_of(given: object) -> str:
+    """What somebody gave: its type, and of an array or a list what is in it."""
+    if isinstance(given, np.ndarray):
+        return f"an array of {given.dtype}"
+    inside = f" of {type(given[0]).__name__}" if isinstance(given, list | tuple) and given else ""
+    return f"{type(given).__name__}{inside}"
 
 
 def examine(model: Model, x: Tensor, labels: Tensor, names: Sequence[str]) -> tuple[Tensor, list[str]]:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from frlcore import attacks
 from frlcore.answers import Model, ask, check_images, check_labels, check_model, check_pixels, eval_mode, reason
 from frlcore.auditing import order
 from frlcore.auditing.kept import Kept, fingerprint
-from frlcore.auditing.probe import TWICE, examine, names_of
+from frlcore.auditing.probe import SUBSET, TWICE, examine, kind_of, names_of
 from frlcore.auditing.quick import quick
 from frlcore.auditing.result import Audit, Example
 from frlcore.classwise import Outcomes
@@ -27,7 +28,7 @@ from frlcore.data import Split, to_float
 from frlcore.device import arithmetic, pick_device
 from frlcore.errors import UserError
 from frlcore.evaluate import outcomes
-from frlcore.settings import STANDARD_QUERIES, Attack
+from frlcore.settings import STANDARD_QUERIES, Attack, counted, is_positive, radius
 from frlcore.strong import Heard, autoattack
 from frlcore.training import generator_for
 
@@ -46,7 +47,7 @@ def audit(
     images: Tensor | np.ndarray,
     labels: ArrayLike,
     *,
-    classes: Sequence[str] | None = None,
+    classes: Sequence[str | int] | None = None,
     eps: float,
     norm: str = "linf",
     attack: str = "pgd",
@@ -66,7 +67,7 @@ def audit(
       with batch norm folded into convolutions, where its answers and gradients are the same; `auditing.quick`)
     - `images`: `(N, C, H, W)`, uint8 from 0 to 255 or floats from 0 to 1
     - `labels`: `(N,)`, whole numbers from 0 on
-    - `classes`: their names
+    - `classes`: their names in the order of the outputs, text or numbers
     - `eps`: the radius, a fraction of the pixel range, in `norm`: "linf" or "l2"
     - `attack`: "pgd", with `steps` steps of eps / 4, or "autoattack", standard but for `queries` of its Square attack
     - `precision`: a class stops once the interval of its robust error reaches at most this far (a fraction) to either
@@ -94,10 +95,10 @@ def audit(
     """
     if attack not in ATTACKS:
         raise UserError(f"unknown attack '{attack}'; known: {', '.join(ATTACKS)}")
-    if precision is not None and not 0 < precision < 1:
-        raise UserError(f"precision is a fraction between 0 and 1, as 0.03 for three points, not {precision}")
-    if batch_size < 1:
-        raise UserError(f"batch_size must be at least 1, got {batch_size}")
+    if precision is not None and not (is_positive(precision) and precision < 1):
+        raise UserError(f"precision is a fraction between 0 and 1, as 0.03 for three points, not {precision!r}")
+    eps, seed, precision = radius(eps, norm), counted("seed", seed, 0), None if precision is None else float(precision)
+    batch_size, steps, queries = counted("batch_size", batch_size), counted("steps", steps), counted("queries", queries)
     how = Attack(eps, eps / 4, steps, norm)
     split, scale = _split(images, labels)
     where = pick_device(device)
@@ -109,7 +110,7 @@ def audit(
     taken, notes = examine(model, some, split.labels[at], names)
     counts = split.labels.bincount(minlength=len(names))
     if (counts == 0).any():
-        raise UserError(f"class '{names[int(counts.argmin())]}' has no image")
+        raise UserError(f"class '{names[int(counts.argmin())]}' has no image; {SUBSET}")
     settings = [eps, norm, attack, steps, queries, precision, batch_size, seed]
     weights = fingerprint(model, taken)
     key = hashlib.sha256(json.dumps([weights, _digest(split), settings]).encode()).hexdigest()
@@ -192,7 +193,8 @@ def _digest(split: Split) -> str:
 
 def _split(images: Tensor | np.ndarray, labels: ArrayLike) -> tuple[Split, int]:
     """Images and labels on the CPU, and the pixel value that means 1; UserError for what they cannot be."""
-    pixels, truth = torch.as_tensor(images).cpu().contiguous(), torch.as_tensor(labels).cpu()
+    pixels = _tensor(images, "images must be one tensor or array (N, C, H, W), as torch.stack makes").contiguous()
+    truth = _tensor(labels, "labels must be one list, array or tensor of whole numbers (N,), the places of the classes")
     if pixels.dim() != 4:
         raise UserError(f"images must be (N, C, H, W), got {tuple(pixels.shape)}")
     if pixels.dtype == torch.uint8:
@@ -200,6 +202,17 @@ def _split(images: Tensor | np.ndarray, labels: ArrayLike) -> tuple[Split, int]:
         return Split(pixels, truth, torch.arange(len(pixels))), 255
     check_images(pixels)
     return Split(pixels, truth, torch.arange(len(pixels))), 1
+
+
+def _tensor(given: Any, wanted: str) -> Tensor:
+    """What was given, on the CPU and in torch's order of bytes; UserError where it is nothing of the kind."""
+    try:
+        if hasattr(given, "__array__") and not isinstance(given, Tensor):
+            array = np.asarray(given)
+            given = np.require(array, array.dtype.newbyteorder("="), ["C", "W"])  # torch goes through none backwards
+        return torch.as_tensor(given).detach().cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{wanted}, not {kind_of(given)}") from error
 
 
 def _examples(

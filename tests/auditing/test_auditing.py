@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import stats
@@ -191,7 +192,19 @@ def fails(logits: Tensor) -> Tensor:
         ({"model": Lazy(lambda z: z.softmax(1))}, "probabilities, .* take the softmax off"),
         ({"model": Lazy(lambda z: z[:, 0])}, r"tensor of shape \(6,\); it should be \(6, classes\)"),
         ({"model": Lazy(lambda z: z[:, :1]), "classes": None}, "a single output"),
-        ({"model": Lazy(lambda z: z.repeat(1, 5))}, "has 10 outputs and the data 2 classes: dark <d>, bright"),
+        ({"model": Lazy(lambda z: z.repeat(1, 5))},
+         r"has 10 outputs and the data 2 classes: dark <d>, bright; if these are some .* model\(x\)\[:, columns\]"),
+        ({"model": Lazy(lambda z: z.repeat(1, 5)), "classes": None}, r"class '2' has no image; if .* model\(x\)"),
+        ({"classes": {"a", "b"}}, "a list in the order of the outputs, not set"),
+        ({"classes": {"a": 0, "b": 1}}, "a list in the order of the outputs, not dict"),
+        ({"classes": ["a", None]}, "the name of a class is text or a whole number, not NoneType"),
+        ({"images": list(grey())}, r"one tensor or array \(N, C, H, W\), as torch.stack makes, not list of Tensor"),
+        ({"images": torch.utils.data.DataLoader([1, 2])}, r"one tensor or array \(N, C, H, W\), .* not DataLoader"),
+        ({"images": (image for image in grey())}, r"one tensor or array \(N, C, H, W\), .* not generator"),
+        ({"images": None}, r"one tensor or array \(N, C, H, W\), .* not NoneType"),
+        ({"labels": ["dark"] * 3 + ["bright"] * 3}, "list, array or tensor of whole numbers .* not list of str"),
+        ({"labels": np.array(["dark"] * 6)}, "list, array or tensor of whole numbers .* not an array of <U4"),
+        ({"labels": None}, "list, array or tensor of whole numbers .* not NoneType"),
         ({"model": Lazy(lambda z: z / 0)}, "not finite"),
         ({"model": Lazy(lambda z: z.detach())}, "no gradient"),
         ({"model": lambda x: Brightness()(x.sub_(0.1))}, "changes the images it is given"),
@@ -213,7 +226,14 @@ def fails(logits: Tensor) -> Tensor:
         ({"model": nn.Sequential(nn.Flatten(), nn.Linear(36, 2)).double()}, r"are float64: use model.float\(\)"),
         ({"precision": 3}, "fraction between 0 and 1, as 0.03 for three points"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
-        ({"eps": 0}, "must be positive"),
+        ({"batch_size": 2.5}, "batch_size must be at least 1, a whole number, got 2.5"),
+        ({"seed": -1}, "seed must be at least 0, a whole number, got -1"),
+        ({"steps": 2.5}, "steps must be at least 1, a whole number, got 2.5"),
+        ({"precision": "0.1"}, "fraction between 0 and 1, .* not '0.1'"),
+        ({"eps": 0}, "eps must be a positive"),
+        ({"eps": "8/255"}, "eps must be a positive fraction of the pixel range, a number as 8 / 255, got '8/255'"),
+        ({"eps": torch.tensor([0.1])}, "eps must be a positive fraction .* got tensor"),
+        ({"eps": 8}, "did you mean 8 / 255"),
         ({"norm": "l1"}, "unknown norm"),
         ({"attack": "fgsm"}, "unknown attack 'fgsm'; known: pgd, autoattack"),
         ({"device": "abacus"}, "not available"),
@@ -223,6 +243,22 @@ def test_what_cannot_be_audited_is_one_line(changes: dict[str, Any], message: st
     with pytest.raises(UserError, match=message) as raised:
         audited(changes.pop("model", None), **changes)
     assert "\n" not in str(raised.value)
+
+
+def test_what_libraries_hand_over_is_taken(tmp_path: Path) -> None:
+    plain = audited(classes=("3", "7"))
+    for changes in (
+        {"classes": np.array([3, 7])}, {"classes": np.array(["3", "7"])}, {"classes": pd.Index([3, 7])},
+        {"eps": np.float32(0.1), "batch_size": np.int64(500), "steps": np.int16(20), "seed": np.uint8(0)},
+        {"labels": np.array(LABELS, np.uint32)}, {"labels": torch.tensor(LABELS).to(torch.uint64)},
+        {"labels": pd.Series(LABELS, index=range(6, 12))}, {"labels": np.array(LABELS, ">i4")},
+        {"images": grey().numpy()[..., ::-1]}, {"images": grey().numpy().astype(">f4")},
+        {"images": grey().requires_grad_()},
+    ):  # fmt: skip
+        found = audited(**{"classes": ("3", "7")} | changes)
+        assert found.classes == plain.classes and {type(name) for name in found.classes} == {str}
+        assert found.frame().equals(plain.frame()) and found.eps == pytest.approx(0.1)
+        found.to_html(tmp_path / "report.html")
 
 
 def test_a_model_that_wants_normalised_input_is_refused_and_a_sound_one_is_not() -> None:
