@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,8 @@ def save_model(
 
     Returns: nothing.
 
-    Raises: UserError for an unknown `name`, weights of other shapes than the named model has, and when the file cannot
-    be written.
+    Raises: UserError for an unknown `name`, weights of other shapes than the named model has, classes or images that
+    `load_model` would refuse, and when the file cannot be written.
 
     Source: this project.
 
@@ -56,10 +57,17 @@ def save_model(
     if name not in models.IMAGE_MODELS:
         raise UserError(f"unknown model '{name}'; known: {', '.join(models.IMAGE_MODELS)}")
     weights = {key: t.detach().cpu().contiguous() for key, t in model.state_dict().items()}
-    _built(name, len(info.classes), info.shape[0], weights)
-    facts = {key: str(value) for key, value in (notes or {}).items()} | {
-        "format": FORMAT, "digest": BLANK, "model": name, "classes": json.dumps(info.classes),
-        "shape": json.dumps(info.shape), "scale": str(info.scale),
+    try:
+        described = {key: json.dumps(getattr(info, key), default=index) for key in ("classes", "shape")}
+    except TypeError:
+        described = {}
+    classes, channels = _described(
+        described, "the names of the classes must be texts that differ, as ('cat', 'dog'), and the shape of the images "
+        f"whole numbers (C, H, W) up to {LARGEST}; the model could not be loaded otherwise"
+    )  # fmt: skip
+    _built(name, len(classes), channels, weights)
+    facts = {_utf8(key): _utf8(value) for key, value in (notes or {}).items()} | {
+        "format": FORMAT, "digest": BLANK, "model": name, **described, "scale": str(info.scale),
     }  # fmt: skip
     content = save(weights, facts)
     blank, digest = (f'"digest":"{value}"'.encode() for value in (BLANK, hashlib.sha256(content).hexdigest()))
@@ -99,14 +107,16 @@ def load_model(path: str | Path, *, device: str = "cpu") -> tuple[nn.Module, tup
     digest = facts.get("digest", "")
     if hashlib.sha256(content.replace(digest.encode(), BLANK.encode(), 1)).hexdigest() != digest:
         raise UserError(f"{path} is damaged: its content has changed since it was written; copy or train it again")
-    classes, channels = _described(path, facts)
+    classes, channels = _described(
+        facts, f"{path} does not say which classes its model tells apart, or on which images"
+    )
     model = _built(facts.get("model", "absent"), len(classes), channels, weights)
     model.load_state_dict(weights)
     return model.to(pick_device(device)).eval(), classes
 
 
-def _described(path: str | Path, facts: Mapping[str, str]) -> tuple[tuple[str, ...], int]:
-    """The names of the classes and the channels of the images; UserError where the file does not say them."""
+def _described(facts: Mapping[str, str], otherwise: str) -> tuple[tuple[str, ...], int]:
+    """The names of the classes and the channels of the images; UserError, that says `otherwise`, without them."""
     try:
         classes, shape = json.loads(facts["classes"]), json.loads(facts["shape"])
         names = classes == list(classes) != [] and [type(name) for name in classes] == [str] * len(set(classes))
@@ -114,7 +124,7 @@ def _described(path: str | Path, facts: Mapping[str, str]) -> tuple[tuple[str, .
     except (KeyError, ValueError, TypeError, RecursionError):
         sound = False
     if not sound:
-        raise UserError(f"{path} does not say which classes its model tells apart, or on which images")
+        raise UserError(otherwise)
     return tuple(classes), shape[0]
 
 
@@ -132,6 +142,11 @@ def _built(name: str, classes: int, channels: int, weights: Mapping[str, Tensor]
     return models.build(name, num_classes=classes, in_channels=channels, seed=0)
 
 
+def _utf8(note: object) -> str:
+    """A note as text that a file can hold, with the bytes of a file's name that are no text escaped."""
+    return str(note).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def _shape(tensor: Tensor) -> tuple[int | str, ...]:
     """Its sizes, and its kind where that is no number with a point."""
     return (*tensor.shape, *([] if tensor.is_floating_point() else [str(tensor.dtype).removeprefix("torch.")]))
@@ -139,12 +154,12 @@ def _shape(tensor: Tensor) -> tuple[int | str, ...]:
 
 def put(path: Path, content: bytes) -> None:
     """Write a file under a temporary name, then rename it into place; UserError when that cannot be done."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             temporary.write_bytes(content)
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # a path without a name, or with a NUL in it
+        raise UserError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error

@@ -328,6 +328,29 @@ def test_a_changed_byte_is_an_error(tmp_path: Path) -> None:
     load_model(path)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"classes": ("a", "a", "b")}, {"classes": (0, 1, 2)}, {"classes": ("a", "b", None)}, {"classes": {"a", "b", "c"}},
+     {"shape": (1, 2**16 + 1, 6)}, {"shape": (1, 6)}, {"shape": (1, 6.0, 6)}, {"shape": None}],
+)  # fmt: skip
+def test_what_could_not_be_loaded_is_not_saved(change: dict[str, Any], tmp_path: Path) -> None:
+    model = models.build("preact_small", num_classes=3, in_channels=1, seed=3)
+    with pytest.raises(UserError, match="the names of the classes must be texts that differ, .* whole numbers"):
+        save_model(tmp_path / "m", model, name="preact_small", info=replace(INFO, **change))
+    assert not any(tmp_path.iterdir())
+
+
+def test_numpy_shapes_and_any_notes_are_saved_and_paths_without_a_name_are_one_line(tmp_path: Path) -> None:
+    model, path = models.build("preact_small", num_classes=3, in_channels=1, seed=3), tmp_path / "m"
+    given = replace(INFO, shape=tuple(np.array(INFO.shape)))
+    save_model(path, model, name="preact_small", info=given, notes={1: "a", "file": "caf\udce9"})
+    assert load_model(path)[1] == INFO.classes
+    for bad in ("", ".", f"{path}\0"):
+        with pytest.raises(UserError, match="cannot write") as caught:
+            save_model(bad, model, name="preact_small", info=INFO)
+        assert "\n" not in str(caught.value)
+
+
 def test_weights_of_another_shape_are_not_saved(tmp_path: Path) -> None:
     for model, message in (
         (models.build("preact_small", num_classes=4, in_channels=1, seed=0), r"head.bias is \(4,\), not \(3,\)"),
