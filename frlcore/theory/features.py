@@ -82,8 +82,9 @@ class FeatureMixture:
     def __post_init__(self) -> None:
         for name in ("d", "eta", "m", "gamma", "sigma", "K"):
             object.__setattr__(self, name, np.asarray(getattr(self, name), float))
-        require(self.d >= 1, "d must be a dimension, 1 or more")
-        require(self.m >= 0, "m must be a dimension, 0 or more")
+        require(np.isfinite(self.d) & (self.d >= 1), "d must be a dimension, 1 or more")
+        require(np.isfinite(self.m) & (self.m >= 0), "m must be a dimension, 0 or more")
+        require(np.isfinite(self.eta) & (self.eta > 0), "eta must be positive")
         require((self.gamma >= 0) & (self.gamma < self.eta), "gamma must lie in [0, eta)")
         _spreads(self.sigma, self.K)
 

@@ -104,7 +104,8 @@ class GaussianMixture:
         return np.sqrt(self.d) * self.sigma * scaled
 
     def dg(self, t: Numbers) -> Array:
-        """dg/dt, always above d (K - 1) / (K + 1): the step that proves Corollary 1."""
+        """dg/dt at t > 0, always above d (K - 1) / (K + 1): the step that proves Corollary 1."""
+        require(np.asarray(t) > 0, "t stands for eta - eps and must be positive")
         r, K, log_k = np.sqrt(self.d) * np.asarray(t, float) / self.sigma, self.K, np.log(self.K)
         root = np.sqrt(4 * r**2 + 2 * (K**2 - 1) * log_k)
         return self.d * ((K - 1) / (K + 1) + 4 * K * log_k / (root * (root + 2 * r)))

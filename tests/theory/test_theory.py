@@ -168,6 +168,7 @@ def test_everything_broadcasts():
         (lambda: GaussianMixture(1, 1, 1, 0.9), "K must"),
         (lambda: GaussianMixture(1, 1, 1, 2).b_rob(1.0), "eps must"),
         (lambda: GaussianMixture(1, 1, 1, 2).theorem2(-0.1, 1), "eps must"),
+        (lambda: GaussianMixture(1, 1, 1, 2).dg(0.0), "t stands for eta - eps and must be positive"),
         (lambda: GaussianMixture(1, 1, 1, 2).standard_error(0.0, 0), "class label"),
     ],
 )

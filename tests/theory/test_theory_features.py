@@ -114,6 +114,9 @@ def test_sampling():
     [
         (lambda: FeatureMixture(1, 1, -1, 0.1, 1, 2), "m must"),
         (lambda: FeatureMixture(0, 1, 1, 0.1, 1, 2), "d must"),
+        (lambda: FeatureMixture(1, 1, np.inf, 0.1, 1, 2), "m must"),
+        (lambda: FeatureMixture(np.inf, 1, 1, 0.1, 1, 2), "d must"),
+        (lambda: FeatureMixture(1, np.inf, 1, 0.1, 1, 2), "eta must"),
         (lambda: FeatureMixture(1, 1, 1, 1.0, 1, 2), "gamma must"),
         (lambda: FeatureMixture(1, 1, 1, 0.1, 0, 2), "sigma must"),
         (lambda: FeatureMixture(1, 1, 1, 0.1, 1, 0.5), "K must"),
