@@ -167,7 +167,7 @@ def check_images(x: Tensor, clip: tuple[float, float] | None = (0, 1)) -> None:
 
 
 def _check_floats(x: Tensor, clip: tuple[float, float] | None) -> None:
-    pair = isinstance(clip, tuple) and len(clip) == 2 and all(isinstance(end, Real) for end in clip)
+    pair = isinstance(clip, tuple | list) and len(clip) == 2 and all(isinstance(end, Real) for end in clip)
     if clip is not None and not (pair and clip[0] < clip[1]):
         raise UserError(f"clip is the lowest and the highest value of the images, as in (0, 1), or None, got {clip!r}")
     if not isinstance(x, Tensor):
@@ -176,6 +176,8 @@ def _check_floats(x: Tensor, clip: tuple[float, float] | None) -> None:
         raise UserError(f"the images are {_words(x.dtype)}; give floats in [0, 1], see data.to_float")
     if x.dtype in HALVES:
         raise UserError(f"the images are {_words(x.dtype)}, too coarse for an attack: use images.float()")
+    if x.dim() < 2:
+        raise UserError(f"images must come as a batch (N, ...), got a tensor of shape {tuple(x.shape)}")
     if not len(x):
         raise UserError("there are no images to look at")
     low, high = (float(v) for v in x.aminmax())

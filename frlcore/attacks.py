@@ -247,7 +247,8 @@ def per_sample(value: float | Tensor, x: Tensor, name: str) -> float | Tensor:
             raise UserError(f"{name} must be a positive fraction of the input range, or a tensor with one for every "
                             f"sample, got {value!r}")  # fmt: skip
         return float(value)
-    if not len(x) == value.numel() == (len(value) if value.dim() else 0) or value.dtype.is_complex:
+    one_each = value.dim() > 0 and len(value) == len(x) == value.numel()
+    if not one_each or value.dtype == torch.bool or value.is_complex():
         raise UserError(f"{name} must be a float or hold one value per sample ({len(x)}), got {tuple(value.shape)}")
     if value.device.type == "cpu" and not bool((value > 0).all()):  # on a GPU the question would stall the queue
         raise UserError(f"{name} must be positive for every sample, got {float(value.min())}")

@@ -129,7 +129,7 @@ def _check(
         raise UserError(f"smoothing takes float images (N, C, H, W) in [0, 1], got {tuple(x.shape)}")
     if not is_positive(sigma):
         raise UserError(f"sigma must be a positive fraction of the pixel range, got {sigma}")
-    if not 0 < alpha < 0.5:
+    if not (is_positive(alpha) and alpha < 0.5):
         raise UserError(f"alpha must lie between 0 and 0.5, got {alpha}")
     for name, value in {**draws, "batch_size": batch_size}.items():
         counted(name, value)

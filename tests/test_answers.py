@@ -156,6 +156,7 @@ def test_images_meant_as_floats(name: str) -> None:
     refused(name, "divided by 255 twice", model, PIXELS / 255 / 255)
     refused(name, "float16, too coarse", model, X.half())
     refused(name, "not finite", model, X / 0)
+    refused(name, r"a batch \(N, ...\), got a tensor of shape \(8,\)", model, X[:, 0, 0, 0])
     refused(name, "torch.Tensor, not ndarray", model, X.numpy())
     ALL[name](model, torch.zeros_like(X))  # black is a picture
 

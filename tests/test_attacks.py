@@ -329,6 +329,7 @@ GOOD: dict[str, Any] = {"eps": 0.1, "step_size": 0.05, "steps": 2}
         ({"eps": "8/255"}, "eps must be a positive fraction .* got '8/255'"),
         ({"eps": True}, "eps must be a positive fraction .* got True"),
         ({"eps": torch.tensor(0.1)}, r"a float or hold one value per sample \(12\), got \(\)"),
+        ({"eps": torch.ones(N, dtype=torch.bool)}, r"a float or hold one value per sample \(12\)"),
         ({"eps": torch.full((N, 2), 0.1)}, r"one value per sample \(12\), got \(12, 2\)"),
         ({"eps": math.inf, "norm": "l2"}, "eps must be a positive fraction .* got inf"),
         ({"eps": torch.full((N,), math.inf), "norm": "l2"}, "eps must be a positive fraction .* got inf"),
@@ -350,7 +351,7 @@ def test_bad_settings(bad: dict[str, Any], message: str, victim: nn.Module, batc
 
 def test_radii_that_are_wide_on_purpose(victim: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
     """In l2 the ball of the box is wider than 1, other boxes are wider, and so is a space without one."""
-    for how in ({"eps": 3.0, "norm": "l2"}, {"eps": 8, "clip": (0, 255)}, {"eps": 8.0, "clip": None}, {"eps": 1},
+    for how in ({"eps": 3.0, "norm": "l2"}, {"eps": 8, "clip": [0, 255]}, {"eps": 8.0, "clip": None}, {"eps": 1},
                 {"eps": np.float32(0.1), "steps": np.int64(2)}):  # fmt: skip
         assert pgd(victim, *batch, **(GOOD | how)).isfinite().all()
 

@@ -238,6 +238,7 @@ GREY = torch.full((2, *SHAPE), 0.5)
         ({"sigma": 0.0}, "sigma must be a positive"),
         ({"sigma": float("inf")}, "sigma must be a positive"),
         ({"alpha": 0.0}, "alpha must lie between"),
+        ({"alpha": "0.1"}, "alpha must lie between"),
         ({"alpha": 0.5}, "alpha must lie between"),
         ({"n": 0}, "n must be at least 1"),
         ({"batch_size": 0}, "batch_size must be at least 1"),

@@ -33,7 +33,7 @@ def names_of(answered: int, classes: Sequence[str | int] | None) -> tuple[str, .
     """
     if classes is None:
         return tuple(map(str, range(answered)))
-    if not isinstance(classes, Sequence) and not hasattr(classes, "tolist"):  # as an array has
+    if not isinstance(classes, Sequence) and getattr(classes, "ndim", 0) != 1:  # nor an array
         raise UserError(f"the names of the classes must be a list in the order of the outputs, not {kind_of(classes)}")
     given = list(classes)
     for name in given:

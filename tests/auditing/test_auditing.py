@@ -197,6 +197,7 @@ def fails(logits: Tensor) -> Tensor:
         ({"model": Lazy(lambda z: z.repeat(1, 5)), "classes": None}, r"class '2' has no image; if .* model\(x\)"),
         ({"classes": {"a", "b"}}, "a list in the order of the outputs, not set"),
         ({"classes": {"a": 0, "b": 1}}, "a list in the order of the outputs, not dict"),
+        ({"classes": np.array("ab")}, "a list in the order of the outputs, not an array of <U2"),
         ({"classes": ["a", None]}, "the name of a class is text or a whole number, not NoneType"),
         ({"images": list(grey())}, r"one tensor or array \(N, C, H, W\), as torch.stack makes, not list of Tensor"),
         ({"images": torch.utils.data.DataLoader([1, 2])}, r"one tensor or array \(N, C, H, W\), .* not DataLoader"),
