@@ -57,9 +57,7 @@ def ask(model: Model, x: Tensor) -> Tensor:
     And for half-precision weights, a single column, what is no tensor, and images that the model does not take, or
     changes: it is given a copy of them.
     """
-    halves = {p.dtype for p in model.parameters()} & set(HALVES) if isinstance(model, nn.Module) else set()
-    if halves:
-        raise UserError(f"the model's weights are {_words(*halves)}, too coarse for an attack: use model.float()")
+    _check_weights(model)
     given = x.clone()
     try:
         with eval_mode(model), torch.no_grad():
@@ -80,8 +78,9 @@ def ask(model: Model, x: Tensor) -> Tensor:
 def check_trainable(model: nn.Module, x: Tensor) -> None:
     """Raise UserError unless `model` can be trained on a batch of images `x: (N, ...) float`; it is left as it was.
 
-    In train mode it must answer as in `ask`, and gradients must reach weights of it, in eval mode the images.
+    In train mode it must answer as in `ask`, and gradients must reach weights of it; `check_model` asks the rest.
     """
+    _check_weights(model)
     if not torch.is_grad_enabled():
         raise UserError("gradients are switched off; leave torch.no_grad() or inference_mode() before training")
     if any(p.is_inference() for p in (*model.parameters(), *model.buffers())):
@@ -94,17 +93,13 @@ def check_trainable(model: nn.Module, x: Tensor) -> None:
     try:
         with global_random(x.device):
             model.train()
-            logits = _logits(model(x), x)
-            if not _gradients(logits, weights):
+            if not _gradients(_logits(model(x), x), weights):
                 raise UserError("no gradient reaches the model's weights; remove torch.no_grad() or .detach() from it")
-            model.eval()
-            seen = x[:1].clone().requires_grad_()
-            if not _gradients(model(seen), [seen]):
-                raise UserError("no gradient reaches the images through the model; remove torch.no_grad() or .detach()")
     except (UserError, torch.OutOfMemoryError):  # of the memory training itself has more to say
         raise
     except Exception as error:  # a stranger's model may raise anything
-        raise UserError(f"the model cannot be trained on a batch of {len(x)} images: {reason(error)}") from error
+        shape, what = tuple(x.shape[1:]), reason(error)
+        raise UserError(f"the model does not take images of shape {shape}, {len(x)} in training: {what}") from error
     finally:
         with torch.no_grad():
             for name, t in model.named_buffers():
@@ -112,6 +107,12 @@ def check_trainable(model: nn.Module, x: Tensor) -> None:
                     t.copy_(before[name])
         for module, training in modes:
             module.training = training
+
+
+def _check_weights(model: Model) -> None:
+    halves = {p.dtype for p in model.parameters()} & set(HALVES) if isinstance(model, nn.Module) else set()
+    if halves:
+        raise UserError(f"the model's weights are {_words(*halves)}, too coarse for an attack: use model.float()")
 
 
 def _gradients(logits: Tensor, of: Sequence[Tensor]) -> bool:
@@ -141,17 +142,15 @@ def _logits(answer: object, x: Tensor) -> Tensor:
 
 
 def _check_gradient(model: Model, x: Tensor) -> None:
-    x, gradient, what = x.detach().clone().requires_grad_(), None, ""
+    x, reached, what = x.detach().clone().requires_grad_(), False, ""
     try:
         with eval_mode(model), torch.enable_grad():
-            answer = model(x)
-            if answer.requires_grad:
-                (gradient,) = torch.autograd.grad(answer.logsumexp(1).sum(), x, allow_unused=True)
+            reached = _gradients(model(x), [x])
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
         what = f" ({reason(error)})"
-    if gradient is None:
+    if not reached:
         raise UserError(
             f"no gradient reaches the images through the model{what}; remove torch.no_grad(), "
             "torch.inference_mode() or .detach() from it"

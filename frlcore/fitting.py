@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from frlcore.answers import check_labels, check_model, check_pixels, check_trainable
+from frlcore.answers import check_labels, check_model, check_pixels, check_trainable, reason
 from frlcore.attacks import steady_slope
 from frlcore.checkpoint import Checkpoint, check_fits
 from frlcore.classwise import ClassErrors
@@ -127,11 +127,11 @@ def fit(
         for part in (splits.train, splits.validation)
     )
     model.to(where)
+    for batch_size in {how.batch_size for how in stages.values() if how}:
+        check_trainable(model, to_float(train.images[:batch_size], info.scale))
     found = check_model(model, to_float(validation.images, info.scale), batch_size=training.batch_size)
     if found != len(info.classes):
         raise UserError(f"the model answers with {found} classes, the data have {len(info.classes)}")
-    for batch_size in {how.batch_size for how in stages.values() if how}:
-        check_trainable(model, to_float(train.images[:batch_size], info.scale))
     _check_resume(model, resume or {})
     start, history = _weights(model), {}
     for stage, how in stages.items():
@@ -163,9 +163,8 @@ def check(splits: Splits, policy: Policy, trainings: list[Training]) -> None:
     try:
         copy.deepcopy(policy)
     except Exception as error:  # a stranger's policy may hold anything
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         name = type(policy).__name__
-        raise UserError(f"{name} cannot be copied, which `fit` does to leave it as it is: {reason}") from error
+        raise UserError(f"{name} cannot be copied, which `fit` does to leave it as it is: {reason(error)}") from error
     for name, part in (("training", train), ("validation", validation)):
         try:
             check_pixels(part.images, info.scale)
