@@ -22,6 +22,7 @@ from frlcore.errors import UserError
 from frlcore.frozen import freeze
 from frlcore.settings import Attack, counted
 
+PIXELS = 1000 * 32**2  # of a batch, in each channel: larger images in thousands would take a machine's memory
 GPU_MULTIPLE = 128  # a batch that shrinks on a GPU has few different sizes: cuDNN looks for kernels at each
 
 
@@ -35,6 +36,11 @@ def predict(model: Model, images: Tensor, *, scale: int, batch_size: int = 1000)
     return torch.cat([ask(model, to_float(b, scale)).argmax(1) for b in images.split(batch_size)])
 
 
+def batch_for(images: Tensor) -> int:
+    """How many of these images `(N, C, H, W)` are attacked at a time: 1000, or fewer of more than 32 x 32 pixels."""
+    return max(1, min(1000, PIXELS // (images.shape[2] * images.shape[3])))
+
+
 def outcomes(
     model: Model,
     split: Split,
@@ -42,18 +48,18 @@ def outcomes(
     scale: int,
     attack: Attack,
     generator: torch.Generator | None = None,
-    batch_size: int = 1000,
+    batch_size: int | None = None,
     last_iterate: bool = False,
 ) -> Outcomes:
     """Run `attack` over a split and say what the model answered (Sec. 5.1: PGD-20).
 
     The cross-entropy is climbed also where float32 rounds its slope to 0 (`attacks.steady_slope`), so a model is not
     called more robust for larger logits; images whose gradient vanishes all the same and that withstand are
-    counted in a warning. Raises UserError for images, labels and a model that are not as in `answers`, and when one
-    image is too many for the device's memory.
+    counted in a warning. Batches are of `batch_size`, or as `batch_for` has them. Raises UserError for images, labels
+    and a model that are not as in `answers`, and when one image is too many for the device's memory.
     """
     check_pixels(split.images, scale)
-    batch_size = counted("batch_size", batch_size)
+    batch_size = batch_for(split.images) if batch_size is None else counted("batch_size", batch_size)
 
     def classes(size: int) -> int:
         return max(check_model(model, to_float(part, scale)) for part in split.images.split(size))
@@ -74,7 +80,7 @@ def walk(
     scale: int,
     attack: Attack,
     generator: torch.Generator | None = None,
-    batch_size: int = 1000,
+    batch_size: int | None = None,
     last_iterate: bool = False,
     slope: Slope | None = None,
 ) -> tuple[Outcomes, Tensor]:
@@ -85,8 +91,9 @@ def walk(
     image is too many.
     """
     return _within_memory(
-        lambda size: _walk(model, split, scale, attack, generator, size, last_iterate, slope), batch_size, generator
-    )
+        lambda size: _walk(model, split, scale, attack, generator, size, last_iterate, slope),
+        batch_size or batch_for(split.images), generator,
+    )  # fmt: skip
 
 
 def _within_memory(work: Callable[[int], Any], batch_size: int, generator: torch.Generator | None) -> Any:

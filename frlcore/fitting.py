@@ -129,7 +129,8 @@ def fit(
     model.to(where)
     for batch_size in {how.batch_size for how in stages.values() if how}:
         check_trainable(model, to_float(train.images[:batch_size], info.scale))
-    found = check_model(model, to_float(validation.images, info.scale), batch_size=training.batch_size)
+    parts = validation.images.split(training.batch_size)
+    found = max(check_model(model, to_float(part, info.scale)) for part in parts)
     if found != len(info.classes):
         raise UserError(f"the model answers with {found} classes, the data have {len(info.classes)}")
     _check_resume(model, resume or {})

@@ -46,6 +46,21 @@ def run(model: nn.Module, split: Split, attack: Attack, **settings: Any) -> Outc
     return outcomes(model, split, scale=16, attack=attack, generator=seeded(), **settings)
 
 
+@pytest.mark.parametrize(("side", "count"), [(8, 1000), (32, 1000), (64, 250), (224, 20), (2000, 1)])
+def test_large_images_are_attacked_in_smaller_batches(side: int, count: int) -> None:
+    images, sizes = torch.zeros(1, dtype=torch.uint8).expand(count + 1, 3, side, side), set()
+
+    def model(x: Tensor) -> Tensor:
+        sizes.add(len(x))
+        return x[:, :2, 0, 0]
+
+    assert evaluate.batch_for(images) == count
+    if side > 32:
+        split = Split(images, torch.zeros(count + 1, dtype=torch.long), torch.arange(count + 1))
+        evaluate.walk(model, split, scale=255, attack=Attack(0.1, 0.1, 1))
+        assert max(sizes) == count
+
+
 def plain_loop(model: nn.Module, split: Split, attack: Attack) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Clean, first wrong and last predictions: every example stays, every visited point is looked at."""
     model.eval()
