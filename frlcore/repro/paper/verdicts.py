@@ -41,10 +41,17 @@ def _range(number: Number) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _beside(number: Number, ours: float) -> str:
-    """Ours and the paper's in few words; "" where ours is not known."""
-    value = f"{ours:{'+' if number.second else ''}.1f}".replace("-", "−")
-    return "" if np.isnan(ours) else f"{number.statistic} {number.error} {value}, paper {_range(number)}"
+def _beside(numbers: tuple[Number, ...], ours: Iterable[float]) -> list[str | None]:
+    """Ours and the paper's in few words, with the methods in which the numbers differ; None where ours is not known."""
+    firsts, seconds = ({getattr(number, name) for number in numbers} for name in ("first", "second"))
+    said: list[str | None] = []
+    for number, value in zip(numbers, ours, strict=True):
+        whose = f" of {plan.label(number.first)}" * (len(firsts) > 1)
+        whose += f" against {plan.label(number.second)}" if number.second and len(seconds) > 1 else ""
+        shown = f"{value:{'+' if number.second else ''}.1f}".replace("-", "−") + whose
+        text = f"{number.statistic} {number.error} {shown}, paper {_range(number)}"
+        said.append(None if np.isnan(value) else text)
+    return said
 
 
 def _compared(test: Claim | Number) -> str:
@@ -127,7 +134,7 @@ def _judge(found: Results, one: Statement, store: Store | None) -> pd.DataFrame:
         judged["added"] = judged.index >= len(one.tests)
         if one.numbers:
             given = claims.beside(found, one.numbers, store).assign(test=[describe_number(n) for n in one.numbers])
-            given["beside"] = [_beside(n, ours) for n, ours in zip(one.numbers, given.difference, strict=True)]
+            given["beside"] = _beside(one.numbers, given.difference)
             judged = pd.concat([judged, given.assign(added=False)])
         return judged.reindex(columns=COLUMNS)
     mine = [claim.group == one.group for claim in ablation.EFFECTS]
