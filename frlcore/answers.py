@@ -98,8 +98,8 @@ def check_trainable(model: nn.Module, x: Tensor) -> None:
     except (UserError, torch.OutOfMemoryError):  # of the memory training itself has more to say
         raise
     except Exception as error:  # a stranger's model may raise anything
-        shape, what = tuple(x.shape[1:]), reason(error)
-        raise UserError(f"the model does not take images of shape {shape}, {len(x)} in training: {what}") from error
+        batch = f"{tuple(x.shape[1:])}, {len(x)} at a time in training"
+        raise UserError(f"the model does not take images of shape {batch}: {reason(error)}") from error
     finally:
         with torch.no_grad():
             for name, t in model.named_buffers():

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from frlcore.errors import UserError
-from frlcore.intervals import interval, per_example, summary
+from frlcore.intervals import interval, summary
+from frlcore.resampling import per_example
 
 KINDS = ("standard", "boundary", "robust")  # of errors that an example has or has not; see `wrong`
 FIELDS = ("standard", "boundary", "boundary_difference", "robust")  # of `ClassErrors`

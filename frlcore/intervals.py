@@ -6,8 +6,6 @@ seeds are averaged, and the number of distinct examples stays the sample size.
 
 from __future__ import annotations
 
-from functools import lru_cache
-from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +13,7 @@ from numpy.typing import ArrayLike
 from scipy.special import bdtr, betaincinv
 
 from frlcore.errors import UserError
-from frlcore.significance import zero_or_one
+from frlcore.resampling import matched, resampled
 
 SPREADS = ("range", "std", "gini")  # how far the classes lie apart, 0 where they are all alike
 STATISTICS = ("worst", "average", "gap", "average_examples", *SPREADS)  # gap: the worst class minus the average
@@ -89,14 +87,14 @@ def summary_interval(
     Clopper and Pearson (1934), Efron and Tibshirani (1993).
     """
     _check_level(level)
-    truth, values = _matched(labels, wrong)
+    truth, values = matched(labels, wrong)
     classes, sizes = np.unique(truth, return_counts=True)
     errors = np.array([values[truth == c].sum() for c in classes])
     if statistic == "worst":
         lows, _ = interval(errors, sizes, 1 - (1 - level) / len(classes))
         _, highs = interval(errors, sizes, level)
         return float(lows.max()), float(highs.max())
-    sample = summary(_resampled(truth, values, draws, seed), statistic, sizes)[:, 0]
+    sample = summary(resampled(truth, values, draws, seed), statistic, sizes)[:, 0]
     tails = [(1 - level) / 2, (1 + level) / 2]
     low, high = np.quantile(sample, tails)
     if low == high and statistic in SPREADS:  # errors that as many examples allow, drawn under Jeffreys' prior
@@ -136,11 +134,11 @@ def paired_bootstrap(
     Efron and Tibshirani (1993).
     """
     _check_level(level)
-    truth, values = _matched(labels, wrong_a, wrong_b, weighted=True)
+    truth, values = matched(labels, wrong_a, wrong_b, weighted=True)
     errors = np.stack([values[truth == c].mean(axis=0) for c in np.unique(truth)], axis=-1)  # (2, classes)
     sizes = np.unique(truth, return_counts=True)[1]
     observed = summary(errors, statistic, sizes)
-    sample = summary(_resampled(truth, values, draws, seed), statistic, sizes)  # (draws, 2)
+    sample = summary(resampled(truth, values, draws, seed), statistic, sizes)  # (draws, 2)
     change, difference = sample[:, 0] - sample[:, 1], observed[0] - observed[1]
     low, high = np.quantile(change, [(1 - level) / 2, (1 + level) / 2])
     side = _beyond(change, 0)
@@ -171,9 +169,9 @@ def selection_bias(labels: ArrayLike, wrong: ArrayLike, *, draws: int = 2000, se
 
     The bootstrap's estimate: the mean worst error of the resamples minus the observed one. Efron and Tibshirani (1993).
     """
-    truth, values = _matched(labels, wrong)
+    truth, values = matched(labels, wrong)
     worst = max(values[truth == c].mean() for c in np.unique(truth))
-    return max(0.0, float(_resampled(truth, values, draws, seed).max(axis=-1).mean() - worst))
+    return max(0.0, float(resampled(truth, values, draws, seed).max(axis=-1).mean() - worst))
 
 
 def _both_ways(low: float, high: float, observed: float) -> tuple[float, float]:
@@ -210,55 +208,6 @@ def _least(errors: np.ndarray, sizes: np.ndarray, statistic: str, tail: float, s
 def _beyond(change: np.ndarray, value: float) -> int:
     """How many resamples lie on the side of a value that fewer are on."""
     return min(int((change <= value).sum()), int((change >= value).sum()))
-
-
-def per_example(wrong: ArrayLike) -> np.ndarray:
-    """Share of seeds that are wrong, (N,)."""
-    values = np.asarray(wrong, dtype=float)
-    return values.mean(axis=0) if values.ndim == 2 else values
-
-
-def _matched(labels: ArrayLike, *wrongs: ArrayLike, weighted: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Labels (N,) and the share of wrong seeds of every example and method, (N, methods).
-
-    Raises UserError for shapes that differ, for outcomes other than 0 and 1, and for `weighted` ones not finite.
-    """
-    for wrong in () if weighted else wrongs:
-        zero_or_one(wrong)
-    truth, columns = np.asarray(labels), [per_example(wrong) for wrong in wrongs]
-    if truth.ndim != 1 or len(truth) == 0 or any(column.shape != truth.shape for column in columns):
-        shapes = ", ".join(str(column.shape) for column in columns)
-        raise UserError(f"labels {truth.shape} and outcomes of examples {shapes} do not fit together")
-    values = np.stack(columns, axis=1)
-    if not np.isfinite(values).all():
-        raise UserError("there are outcomes of examples that are not finite (NaN or infinite)")
-    return truth, values
-
-
-def _resampled(truth: np.ndarray, values: np.ndarray, draws: int, seed: int) -> np.ndarray:
-    """Errors of resampled examples, (draws, methods, classes); the classes are those present, in order.
-
-    Drawing n examples with replacement is a multinomial draw over the distinct outcomes, which is far less work. The
-    same draw serves the next statistic of the same examples: it is most of a bootstrap's time.
-    """
-    if not isinstance(draws, Integral) or draws < 1:
-        raise UserError(f"draws must be at least 1, a whole number, got {draws!r}")
-    classes = np.unique(truth, return_inverse=True)[1].astype(np.int64)
-    return _drawn(classes.tobytes(), values.tobytes(), values.shape[1], draws, seed)
-
-
-@lru_cache(maxsize=48)  # a table's methods and kinds of error; 1.6 MB each at 10,000 draws of a pair
-def _drawn(labels: bytes, outcomes: bytes, methods: int, draws: int, seed: int) -> np.ndarray:
-    truth, values = np.frombuffer(labels, np.int64), np.frombuffer(outcomes).reshape(-1, methods)
-    rng = np.random.default_rng(seed)
-    means = []
-    for c in np.unique(truth):
-        distinct, counts = np.unique(values[truth == c], axis=0, return_counts=True)
-        n = counts.sum()
-        means.append(rng.multinomial(n, counts / n, size=draws) @ distinct / n)  # (draws, methods)
-    together = np.stack(means, axis=-1)
-    together.setflags(write=False)
-    return together
 
 
 def _resting(truth: np.ndarray, values: np.ndarray, statistic: str) -> np.ndarray:

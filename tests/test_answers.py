@@ -252,6 +252,6 @@ def test_to_ask_whether_a_model_can_be_trained_leaves_it_as_it_was() -> None:
     assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), random) and all(p.grad is None for p in model.parameters())
     assert [m.training for m in model.modules()] == [True, True, False, True, True]
-    with pytest.raises(UserError, match="1 in training: ValueError: Expected more than 1"):
+    with pytest.raises(UserError, match="1 at a time in training: ValueError: Expected more than 1"):
         check_trainable(model, X[:1])
     assert [m.training for m in model.modules()] == [True, True, False, True, True]

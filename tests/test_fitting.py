@@ -221,8 +221,8 @@ NORMED = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(36), nn.Linear(36, 3))
         (Odd(lambda z: z.detach(), True), {}, "no gradient reaches the model's weights; remove"),
         (Odd(lambda z: z.detach(), False), {"warm_up": None}, "no gradient reaches the model's weights; remove"),
         (nn.Sequential(Odd(Tensor.detach, False), nn.Linear(3, 3)), {}, "no gradient reaches the images through the"),
-        (NORMED, {"training": replace(FAIR, batch_size=1)}, "1 in training: ValueError: E"),
-        (NORMED, {"warm_up": replace(START, batch_size=1)}, "1 in training: ValueError: E"),
+        (NORMED, {"training": replace(FAIR, batch_size=1)}, "1 at a time in training: ValueError: E"),
+        (NORMED, {"warm_up": replace(START, batch_size=1)}, "1 at a time in training: ValueError: E"),
     ],
 )
 def test_a_model_that_cannot_be_trained(model: nn.Module, changes: dict[str, Any], message: str) -> None:

@@ -15,6 +15,7 @@ import frlcore
 HOUSE = """
 errors
 page settings significance device
+resampling
 intervals
 classwise
 seam models data theory answers averaging
