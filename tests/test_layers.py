@@ -39,7 +39,7 @@ WINGS = {
     "auditing": "probe report kept quick; result order; run",
     "repro.runs": "task locks; files; store; pace checks needs export; worker; job; engines; cluster progress; conduct",
     "repro.paper": "editions methods printed; plan; trained records coverage device_plan; "
-                   "cost remembered theirs theory_pages drawing; tables; "
+                   "cost remembered theirs theory_pages drawing again; tables; "
                    "claims figures stronger theory_figures outside inequality attack_pictures explorer; "
                    "statements ablation smoothed terminal conclusion audits; verdicts headline; "
                    "verdict_pages successors",

@@ -194,6 +194,13 @@ def test_publishing_copies_finished_records_and_the_weights_others_need(
     assert fresh.done(parent.key) and fresh.done(child.key) and not fresh.done(tiny_plan[3].key)
     assert fresh.trained(parent.key)  # the others start from it
     assert fresh.trained(child.key) is (check == "to come")  # AutoAttack needs it
+    other = store.published / parent.key[:20] / "result.json"
+    other.write_bytes(b"of a machine that rounds otherwise")
+    ended = frl("publish", "tiny", "--edition", "smoke")
+    assert ended.status == 2 and f"run {parent.key[:12]} is published already and came out otherwise here" in ended.err
+    assert other.read_bytes() == b"of a machine that rounds otherwise"
+    shutil.rmtree(other.parent)  # as the line says, to replace it
+    assert frl("publish", "tiny", "--edition", "smoke").status == 0 and fresh.result(parent.key) is not None
     path = store.folder(child.key) / "result.json"
     path.write_bytes(path.read_bytes().replace(b"digits", b"digitz"))
     assert frl("publish", "tiny", "--edition", "smoke").status == 2

@@ -180,12 +180,25 @@ def reasons(found: Results) -> list[str]:
     return said
 
 
-def sureness(found: Results) -> str:
-    """How many images, networks and seeds the sentences rest on, and what their intervals leave out."""
+def sureness(found: Results, again: Results | None = None) -> str:
+    """How many images, networks and seeds the sentences rest on, and what their intervals leave out.
+
+    `again` are the same records with a second training of the control in place of its first.
+    """
     method = best(found) or found.present[0]
-    return (
+    said = (
         f"**How sure is that?** It rests on {len(found.labels):,} test images and {_networks(found, method)} a method. "
         "The 95% intervals cover what other test images could change, but not what another training run would."
+    )
+    if again is None:
+        return said
+    threads, before = (one.records["control"][0][0].provenance["threads"] for one in (again, found))
+    return (
+        f"{said} Trained again from the same seed, with {threads} thread{'s' * (threads > 1)} in place of {before}, so "
+        f"that sums round otherwise, the control has {_level(again, 'control', 'worst')} in its worst class under "
+        f"attack in place of {_level(found, 'control', 'worst')}, and {plan.label(method)} changes that error by "
+        f"{points(_change(again, method, 'control', 'worst', 'robust'))} against it in place of "
+        f"{points(_change(found, method, 'control', 'worst', 'robust'))}."
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from frlcore.repro.paper import conclusion, plan
+from frlcore.repro.paper.again import trained_again
 from frlcore.repro.paper.records import Results, results
 from frlcore.repro.runs.store import Store
 from frlcore.settings import info
@@ -40,7 +41,7 @@ def answers(editions: Iterable[str], store: Store | None = None) -> tuple[list[s
     for name in [name for name in trained if conclusion.complete(found[name])][:1]:
         strong = results("autoattack", name, store) if "autoattack" in plan.plans(name) else None
         said += [conclusion.remedy(found[name], strong), conclusion.price(found[name])]
-        known.append(conclusion.sureness(found[name]))
+        known.append(conclusion.sureness(found[name], trained_again(found[name], "control")))
     waiting = [name for name in names if not small(name) and not conclusion.complete(found[name])]
     known += [_so_far(found[name], told=name == trained[0]) for name in waiting if found[name].present]
     return said, known

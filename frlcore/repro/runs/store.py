@@ -132,10 +132,17 @@ class Store:
         """Copy a finished run's records to those published with the book, and its last weights if asked.
 
         Weights of more than `LARGE` bytes go in half precision, to be loaded but not to be trained on, so that a
-        fine-tune is what its key says wherever it is made; those that are too large even so stay behind.
+        fine-tune is what its key says wherever it is made; those that are too large even so stay behind. Raises
+        UserError where another record of the run is published: other threads or another processor round otherwise.
         """
         self.result(key)  # whole and unchanged, or it says so
         target = self._records() / key[:20]
+        own, there = self.find(key, "result.json"), target / "result.json"
+        if own and there.is_file() and there.read_bytes() != own.read_bytes():
+            raise UserError(
+                f"run {key[:12]} is published already and came out otherwise here, as with other threads or on another "
+                f"processor; delete {own.parent} to keep the published record, or {target} to replace it"
+            )
         last = self.find(key, "last.safetensors")
         if weights and last and last.stat().st_size > LARGE:
             half = {name: t.half() if t.is_floating_point() else t for name, t in self.weights(key).items()}

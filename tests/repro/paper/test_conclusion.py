@@ -5,6 +5,8 @@ from __future__ import annotations
 from test_claims import FLAT, Errors, found
 
 from frlcore.repro.paper import claims, conclusion, records
+from frlcore.repro.paper.again import trained_again
+from frlcore.repro.paper.records import results
 from frlcore.repro.paper.statements import BOTH, RM, RW
 
 UNEQUAL: Errors = ([10] * 9 + [40], [50] * 8 + [70, 90])
@@ -63,6 +65,29 @@ def test_turns_are_corrected_for_ten_classes_and_told_by_their_size() -> None:
 def test_radii_are_not_said_to_mend_what_the_fine_tuning_did_where_it_did_nothing() -> None:
     _, radii = conclusion.reasons(found("table2", "laptop", {"pgd": DEAR, "control": DEAR, RM: FLAT}))
     assert radii.startswith("**What the larger radii do")
+
+
+def test_a_second_training_of_the_control_says_what_it_changes() -> None:
+    once = overview(pgd=UNEQUAL, control=UNEQUAL, **{BOTH: BETTER})
+    twice = overview(pgd=UNEQUAL, control=DEAR, **{BOTH: BETTER})
+    for some, threads in ((once, 2), (twice, 1)):
+        (record,) = some.records["control"][0]
+        record.provenance["threads"] = threads
+    assert "Trained again" not in conclusion.sureness(once)
+    said = conclusion.sureness(once, twice)
+    assert "with 1 thread in place of 2," in said and "has 70.0% [" in said and "in place of 90.0% [" in said
+    assert "by −10.0 points [" in said and "against it in place of −30.0 points [" in said
+
+
+def test_the_second_training_is_that_of_the_same_run() -> None:
+    some = results("overview", "laptop")
+    again = trained_again(some, "control")
+    assert again is not None and trained_again(some, "pgd") is None
+    (first,), (second,) = some.records["control"][0], again.records["control"][0]
+    assert first.run == second.run and first.provenance["threads"] != second.provenance["threads"]
+    assert (some.predictions("control", "any") != again.predictions("control", "any")).mean() < 0.1
+    assert again.records[BOTH] == some.records[BOTH]
+    assert trained_again(found("overview", "digits", {"control": FLAT}), "control") is None
 
 
 def test_of_equal_methods_the_one_with_both_parts_speaks_for_frl() -> None:
