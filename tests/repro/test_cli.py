@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import shutil
 import subprocess
@@ -201,9 +202,14 @@ def test_publishing_copies_finished_records_and_the_weights_others_need(
     assert other.read_bytes() == b"of a machine that rounds otherwise"
     shutil.rmtree(other.parent)  # as the line says, to replace it
     assert frl("publish", "tiny", "--edition", "smoke").status == 0 and fresh.result(parent.key) is not None
+    made = store.folder(child.key) / "provenance.json"
+    made.write_text(json.dumps(store.provenance(child.key) | {"start": "0" * 64}))  # as if the parent had been another
+    ended = frl("publish", "tiny", "--edition", "smoke")
+    assert ended.status == 2 and f"weights of run {parent.key[:12]} that are not those of its published" in ended.err
     path = store.folder(child.key) / "result.json"
     path.write_bytes(path.read_bytes().replace(b"digits", b"digitz"))
-    assert frl("publish", "tiny", "--edition", "smoke").status == 2
+    ended = frl("publish", "tiny", "--edition", "smoke")
+    assert ended.status == 2 and "was changed after it was written" in ended.err
     assert fresh.result(child.key) is not None  # what was published stays as it was
 
 

@@ -203,7 +203,7 @@ class Results:
                             "method": plan.label(method), "seed": record.run.seed, "fold": record.run.fold,
                             "key": record.run.key[:12], "seconds": made.get("seconds"),
                             "images/s": round(speed) if speed else None,
-                            **{name: made.get(name) for name in ("device", "torch", "commit", "finished")},
+                            **{name: made.get(name) for name in ("device", "threads", "torch", "commit", "finished")},
                         }
                     )  # fmt: skip
         return pd.DataFrame(rows)

@@ -2,7 +2,8 @@
 
     <store>/<key>/result.json           deterministic: description, outcomes per test example, history; its presence
                                         means "done"
-    <store>/<key>/provenance.json       seconds, machine, versions, commit: what may differ between two makings
+    <store>/<key>/provenance.json       seconds, machine, versions, commit: what may differ between two makings; "start"
+                                        is the sha256 in the record of the run whose weights this one met
     <store>/<key>/last.safetensors      weights after the last epoch; selected.safetensors: those validation chose
     <store>/<key>/half.safetensors      published in place of last weights that are large: the same in half precision
     <store>/<key>/state.safetensors     all that training needs to go on, while it is unfinished; published if asked
@@ -106,6 +107,14 @@ class Store:
             raise UserError(f"{path} is no result of a run; delete its folder and run again") from error
         return body | {"outcomes": tested}
 
+    def digest(self, key: str) -> str:
+        """The sha256 of a finished run's record: which of its trainings this is, should there be several."""
+        self.result(key)  # whole and unchanged, or it says so
+        path = self.find(key, "result.json")
+        if path is None:
+            raise UserError(f"run {key[:12]} is not finished: {self.folder(key)} has no result.json")
+        return str(json.loads(path.read_bytes())["sha256"])
+
     def provenance(self, key: str) -> dict[str, Any]:
         """Who made a finished run, on what, in how long; {} if that file is gone."""
         path = self.find(key, "provenance.json")
@@ -133,16 +142,11 @@ class Store:
 
         Weights of more than `LARGE` bytes go in half precision, to be loaded but not to be trained on, so that a
         fine-tune is what its key says wherever it is made; those that are too large even so stay behind. Raises
-        UserError where another record of the run is published: other threads or another processor round otherwise.
+        UserError where another record of the run is published, or of the run whose weights it starts from: other
+        threads or another processor round otherwise.
         """
-        self.result(key)  # whole and unchanged, or it says so
         target = self._records() / key[:20]
-        own, there = self.find(key, "result.json"), target / "result.json"
-        if own and there.is_file() and there.read_bytes() != own.read_bytes():
-            raise UserError(
-                f"run {key[:12]} is published already and came out otherwise here, as with other threads or on another "
-                f"processor; delete {own.parent} to keep the published record, or {target} to replace it"
-            )
+        self._compare(key, Store(target.parent, published=None))
         last = self.find(key, "last.safetensors")
         if weights and last and last.stat().st_size > LARGE:
             half = {name: t.half() if t.is_floating_point() else t for name, t in self.weights(key).items()}
@@ -155,6 +159,22 @@ class Store:
             if path := self.find(key, name):
                 self._write(target / name, path.read_bytes())
         (target / "state.safetensors").unlink(missing_ok=True)
+
+    def _compare(self, key: str, published: Store) -> None:
+        """Raise UserError where a run, or what it starts from, is not the one whose record is published."""
+        description = (self.result(key) or {}).get("description", {})  # whole and unchanged, or it says so
+        start, met = description.get("of") or description.get("start"), self.provenance(key).get("start")
+        own, there = self.find(key, "result.json"), published.folder(key)
+        if own and published.done(key) and own.read_bytes() != (there / "result.json").read_bytes():
+            raise UserError(
+                f"run {key[:12]} is published already and came out otherwise here, as with other threads or on another "
+                f"processor; delete {own.parent} to keep the published record, or {there} to replace it"
+            )
+        if start and met and published.done(start) and met != published.digest(start):
+            raise UserError(
+                f"run {key[:12]} was made from weights of run {start[:12]} that are not those of its published record; "
+                f"delete {self.folder(key)} and {self.folder(start)}, and run again with the threads of that record"
+            )
 
     def hand_on(self, key: str) -> bool:
         """Copy an unfinished run's checkpoint to the published records, so that it can go on elsewhere; False if none.

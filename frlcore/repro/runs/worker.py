@@ -118,7 +118,7 @@ def _run(
     }
     images = len(splits.train) // run.training.batch_size * run.training.batch_size * len(seconds)
     made = {
-        **_made(started),
+        **_made(run, store, started),
         "epoch_seconds": seconds,
         "resumed_at_epoch": resume.epoch if resume else 0,
         "training_images_per_second": round(images / max(sum(seconds), 1e-9), 1),
@@ -162,15 +162,16 @@ def _check(check: Check, store: Store, device: torch.device, after_step: Callabl
     if found is None:
         return False
     body = {"description": check.description, "classes": list(splits.info.classes), "outcomes": {"last": packed(found)}}
-    store.finish(check.key, body, _made(begin) | machine(device), {})
+    store.finish(check.key, body, _made(check, store, begin) | machine(device), {})
     return True
 
 
-def _made(begin: float) -> dict[str, Any]:
-    return {
+def _made(run: Task, store: Store, begin: float) -> dict[str, Any]:
+    made = {
         "seconds": round(time.perf_counter() - begin, 3),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+    return made | ({"start": store.digest(run.start.key)} if run.start else {})
 
 
 def _splits(run: Run, device: torch.device) -> data.Splits:

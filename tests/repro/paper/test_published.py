@@ -47,6 +47,14 @@ def test_a_published_record_says_what_made_it(folder: Path) -> None:
     assert "/" not in "".join(str(value) for value in made.values())
 
 
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
+def test_a_published_record_starts_from_weights_whose_record_is_published(folder: Path, tmp_path: Path) -> None:
+    description = json.loads((folder / "result.json").read_bytes())["description"]
+    made = json.loads((folder / "provenance.json").read_bytes())
+    start, store = description.get("of") or description.get("start"), Store(tmp_path)
+    assert start is None or made.get("start", store.digest(start)) == store.digest(start)  # older ones do not say it
+
+
 @pytest.mark.parametrize("folder", UNFINISHED, ids=lambda path: path.name)
 def test_an_unfinished_run_that_was_handed_on_can_go_on(folder: Path, known: dict[str, str], tmp_path: Path) -> None:
     (key,) = (key for key in known if key.startswith(folder.name))

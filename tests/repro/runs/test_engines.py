@@ -69,6 +69,7 @@ def test_parents_go_first_and_their_children_start_from_their_weights(undisturbe
         assert undisturbed.load_state(run.key) is None
         made = undisturbed.provenance(run.key)
         assert made["threads"] == 1 and made["resumed_at_epoch"] == 0 and len(made["epoch_seconds"]) == 2
+        assert made.get("start") == (undisturbed.digest(run.start.key) if run.start else None)
     for child in tiny_plan[2:]:
         assert child.start is not None
         parent, own = undisturbed.result(child.start.key), undisturbed.result(child.key)
