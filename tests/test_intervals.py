@@ -140,6 +140,16 @@ def test_the_sign_test_counts_examples_of_either_sign() -> None:
     assert found.p == pytest.approx(stats.binomtest(7, 9).pvalue) and found.low < 0 < found.high
 
 
+def test_where_no_resample_differs_p_agrees_with_the_interval() -> None:
+    labels = np.repeat([0, 1], 50)
+    found = paired_bootstrap(labels, labels == 0, labels == 1, "worst")  # each has a class that is always wrong
+    assert found.difference == 0 and found.low < 0 < found.high and found.p == 1
+    for n, clear in ((50, False), (100, False), (200, True)):  # nothing differs, but for a threshold of 5 points
+        found = paired_bootstrap(np.zeros(n, int), np.ones(n) + 0.05, np.ones(n), "worst")
+        assert (found.p < 0.05) == (found.low > 0) == clear
+        assert found.p == pytest.approx(min(1, 2 * 0.975**n))
+
+
 def test_coverage_of_single_intervals_however_close_the_classes_are() -> None:
     rng = np.random.default_rng(5)
     clear, tied, average = [], [], []
