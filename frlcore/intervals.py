@@ -157,7 +157,8 @@ def paired_bootstrap(
         low, high = _both_ways(low, high, difference)
         side = max(side, _beyond(change, 2 * difference))
     p = min(1.0, 2 * (1 + side) / (draws + 1))
-    return Difference(float(difference), float(low), float(high), p)
+    low, high = (round(float(end), 9) + 0.0 for end in (low, high))  # an end at 0 is there, not beside it
+    return Difference(float(difference), low, high, p)
 
 
 def brackets(low: float, high: float) -> str:
@@ -208,8 +209,8 @@ def _least(errors: np.ndarray, sizes: np.ndarray, statistic: str, tail: float, s
 
 
 def _beyond(change: np.ndarray, value: float) -> int:
-    """How many resamples lie on the side of a value that fewer are on."""
-    return min(int((change <= value).sum()), int((change >= value).sum()))
+    """How many resamples lie on the side of a value that fewer are on; what differs by rounding is equal."""
+    return min(int((change <= value + 1e-9).sum()), int((change >= value - 1e-9).sum()))
 
 
 def _resting(truth: np.ndarray, values: np.ndarray, statistic: str) -> np.ndarray:

@@ -232,6 +232,16 @@ def test_paired_bootstrap_of_the_same_thing_shows_nothing() -> None:
         assert found.difference == 0 and found.p == 1 and found.low == -found.high < 0
 
 
+def test_averages_that_differ_by_rounding_alone_are_equal() -> None:
+    rng, labels, ends = np.random.default_rng(0), np.repeat(np.arange(3), 10), []
+    for trial in range(89):  # of the last one the upper end was 1e-16
+        a, others = rng.random(30) < 0.5, rng.choice(30, 5, replace=False)
+        b = np.where(np.isin(np.arange(30), others), ~a, a)
+        if trial > 80:
+            ends += paired_bootstrap(labels, a, b, "average", draws=2000, seed=trial)[1:3]
+    assert 0 in ends and min(abs(end) for end in ends if end) > 0.01
+
+
 def test_p_values_of_the_paired_bootstrap_are_honest_without_a_difference() -> None:
     rng = np.random.default_rng(8)
     p = []
