@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from numbers import Integral
 
@@ -10,6 +11,8 @@ from numpy.typing import ArrayLike
 
 from frlcore.errors import UserError
 from frlcore.significance import zero_or_one
+
+KEPT = 10_000  # of more draws than these none are kept for the next statistic
 
 
 def per_example(wrong: ArrayLike) -> np.ndarray:
@@ -44,7 +47,8 @@ def resampled(truth: np.ndarray, values: np.ndarray, draws: int, seed: int) -> n
     if not isinstance(draws, Integral) or draws < 1:
         raise UserError(f"draws must be at least 1, a whole number, got {draws!r}")
     classes = np.unique(truth, return_inverse=True)[1].astype(np.int64)
-    return _drawn(classes.tobytes(), values.tobytes(), values.shape[1], draws, seed)
+    draw: Callable[..., np.ndarray] = _drawn if draws <= KEPT else _drawn.__wrapped__
+    return draw(classes.tobytes(), values.tobytes(), values.shape[1], draws, seed)
 
 
 @lru_cache(maxsize=48)  # a table's methods and kinds of error; 1.6 MB each at 10,000 draws of a pair

@@ -13,12 +13,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from frlcore.intervals import paired_bootstrap, summary_interval
-from frlcore.repro.paper import plan
+from frlcore.intervals import summary_interval
+from frlcore.repro.paper import plan, remembered
 from frlcore.repro.paper.claims import FAIR, Claim
 from frlcore.repro.paper.drawing import closed, label_points, short, told
 from frlcore.repro.paper.methods import averaged, breakable, parse
-from frlcore.repro.paper.records import DRAWS, Results
+from frlcore.repro.paper.records import Results
 from frlcore.repro.paper.statements import Statement
 from frlcore.repro.paper.tables import cell
 from frlcore.repro.runs.task import Run
@@ -73,7 +73,7 @@ def differences(found: Results) -> pd.DataFrame:
             shared = found.seeds(method, reference)
             for statistic, kind in COLUMNS:
                 a, b = (found.wrong(one, kind)[:shared] for one in (method, reference))
-                change = paired_bootstrap(found.labels, a, b, statistic, draws=DRAWS)
+                change = remembered.paired(found.labels, a, b, statistic)
                 rows.append({"method": method, "reference": reference, "statistic": statistic, "error": kind,
                              "difference": 100 * change.difference, "low": 100 * change.low,
                              "high": 100 * change.high, "p": change.p})  # fmt: skip
@@ -217,7 +217,7 @@ def advice(found: Results, tested: pd.DataFrame) -> str:
 def _tied(found: Results, one: str, best: str) -> bool:
     shared = found.seeds(one, best)
     a, b = (found.wrong(method, "robust")[:shared] for method in (one, best))
-    return paired_bootstrap(found.labels, a, b, "worst").low <= 0
+    return remembered.paired(found.labels, a, b, "worst").low <= 0
 
 
 def _row(tested: pd.DataFrame, method: str, reference: str) -> dict[str, Any]:

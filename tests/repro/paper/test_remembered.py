@@ -58,3 +58,13 @@ def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "file").write_text("")
     monkeypatch.setenv(remembered.FOLDER, str(tmp_path / "file"))  # no folder can be made there
     assert remembered.paired(LABELS, A, B, "average", draws=200).difference == 0.25
+
+
+@pytest.mark.parametrize(("ours", "more"), [(20, False), (30, True), (60, False)])  # p of 0.1, of 0.001, and the least
+def test_a_small_p_value_rests_on_more_draws(ours: int, more: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(remembered.FOLDER, raising=False)
+    image = np.arange(400)
+    pair = np.zeros(400, int), image < ours, (image >= ours) & (image < ours + 10)  # 10 images are broken by b alone
+    found, plain = (make(*pair, "average") for make in (remembered.paired, paired_bootstrap))
+    assert found[:3] == plain[:3]
+    assert found.p == (paired_bootstrap(*pair, "average", draws=100_000) if more else plain).p
