@@ -66,7 +66,8 @@ def remedy(found: Results, strong: Results | None = None) -> str:
     attacked = strong is not None and {f"{name}+autoattack" for name in (fair, "control")} <= set(strong.present)
     if strong and attacked:
         beyond.append(_change(strong, f"{fair}+autoattack", "control+autoattack", "worst", "autoattack"))
-        ways.append(f"under AutoAttack by {points(beyond[-1])}")
+        fewer = f", on {len(strong.labels):,} of the images," * (len(strong.labels) < len(found.labels))
+        ways.append(f"under AutoAttack{fewer} by {points(beyond[-1])}")
     lead = _remedied(pgd["verdict"], [row["verdict"] for row in beyond], attacked)
     return (
         f"**{lead}** {where(found)} {plan.label(fair)} changes the worst class's robust error by {points(pgd)} against "
@@ -91,10 +92,16 @@ def _remedied(pgd: str, control: list[str], attacked: bool) -> str:
 
     `attacked` says whether AutoAttack, on both, is one of these ways.
     """
+    if (pgd, control[0]) == (HOLDS, AGAINST):
+        return "Fair Robust Learning helps the worst class, but by less than its own fine-tuning does."
+    if (pgd, control[0]) == (AGAINST, HOLDS):
+        return "Fair Robust Learning harms the worst class here, but by less than its own fine-tuning does."
     if AGAINST in (pgd, control[0]):
         return "Fair Robust Learning harms the worst class here."
+    under = "" if attacked else " under the attack of these tests"
+    if control[0] == HOLDS and pgd != HOLDS:
+        return f"Fair Robust Learning adds to its fine-tuning{under}, but whether it helps the worst class cannot be told."
     if set(control) == {HOLDS}:
-        under = "" if attacked else " under the attack of these tests"
         return f"Fair Robust Learning helps the worst class{under}, by more than its own fine-tuning does."
     if control[0] == HOLDS:
         return "Fair Robust Learning helps the worst class, but not surely with every choice of weights and attack."
@@ -118,6 +125,8 @@ def price(found: Results) -> str:
             f"The price is {' and '.join(rises['pgd'])} error on average{', and the control pays it, too' * shared}"
             f"{f'; beyond the control, perhaps {more[0]} error' if more else ''}."
         )
+    elif {row["verdict"] for row in rows.values()} == {HOLDS}:
+        lead = "There is no price on average: both errors fall."
     elif rises["control"]:
         lead = f"Against the control, the price is {' and '.join(rises['control'])} error on average."
     each = " and ".join(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from test_claims import FLAT, Errors, found
 
 from frlcore.repro.paper import claims, conclusion, records
@@ -27,6 +29,35 @@ def test_a_disparity_in_one_error_alone_depends_on_the_error() -> None:
 def test_to_be_worse_than_one_of_the_two_is_harm() -> None:
     for pgd, control in ((UNEQUAL, BETTER), (FLAT, UNEQUAL)):
         assert "harms the worst class" in conclusion.remedy(overview(pgd=pgd, control=control, **{BOTH: UNEQUAL}))
+
+
+def test_a_lead_denies_neither_of_the_two_numbers_behind_it() -> None:
+    between: Errors = ([10] * 10, [50] * 8 + [60, 75])
+    for pgd, control, words in (
+        (UNEQUAL, BETTER, "helps the worst class, but by less than its own fine-tuning does"),
+        (BETTER, UNEQUAL, "harms the worst class here, but by less than its own fine-tuning does"),
+        (between, UNEQUAL, "whether it helps the worst class cannot be told"),
+    ):
+        said = conclusion.remedy(overview(pgd=pgd, control=control, **{BOTH: between}))
+        assert said.startswith("**Fair Robust Learning ") and f"{words}.**" in said
+
+
+def test_errors_that_fall_are_no_price() -> None:
+    dearer: Errors = ([30] * 10, [70] * 10)
+    said = conclusion.price(overview(pgd=dearer, control=dearer, **{BOTH: BETTER}))
+    assert said.startswith("**There is no price on average: both errors fall.**")
+
+
+def test_autoattack_on_fewer_images_is_said_to_be_so() -> None:
+    some = overview(pgd=UNEQUAL, control=UNEQUAL, **{BOTH: BETTER})
+    strong = found("autoattack", "laptop", {"control+autoattack": UNEQUAL, f"{BOTH}+autoattack": BETTER})
+    assert "under AutoAttack by " in conclusion.remedy(some, strong)
+    for seeds in strong.records.values():
+        for folds in seeds:
+            arrays = folds[0].result["outcomes"]["last"]
+            for name, values in arrays.items():
+                arrays[name] = values[::2]
+    assert "under AutoAttack, on 500 of the images, by " in conclusion.remedy(some, replace(strong))
 
 
 def test_a_gain_is_sure_only_where_every_comparison_with_the_control_is() -> None:
