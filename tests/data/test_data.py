@@ -89,6 +89,13 @@ def test_digits_splits_never_change(five: list[data.Splits]) -> None:
     assert pinned == "9d3cc0af216b59866a9525f0fff81a343b2a5dbae02a628f6c79378a803bdbe6"
 
 
+def test_what_one_fold_of_the_digits_validates_the_next_one_tests(five: list[data.Splits]) -> None:
+    """So classes that validation of all folds ranks are ranked on the images that all folds test, as 08_claims says."""
+    for one, following in zip(five, [*five[1:], five[0]], strict=True):
+        validated = set(one.validation.index.tolist())
+        assert len(validated & set(following.tested().index.tolist())) > 0.98 * len(validated)
+
+
 @pytest.mark.parametrize(("fold", "folds"), [(5, 5), (-1, 5), (0, 1), (0, 0)])
 def test_a_fold_that_does_not_exist(fold: int, folds: int) -> None:
     with pytest.raises(UserError, match="must be between"):

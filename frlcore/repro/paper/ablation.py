@@ -190,7 +190,8 @@ def others_in_words(frame: pd.DataFrame) -> str:
 def hardest(found: Results) -> pd.Series:
     """Validation robust error of every class after PGD training, a fraction, the hardest first.
 
-    Mean over folds and seeds of what validation said after the last epoch; no test image is looked at.
+    Mean over folds and seeds of what validation said after the last epoch. The images that one fold validates are those
+    that another tests.
     """
     history = found.history("pgd")
     end = history[history.epoch == history.groupby(["seed", "fold"]).epoch.transform("max")]

@@ -150,7 +150,8 @@ def classes(
 ) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
     """The hard and the easy classes of a contrast: those that the paper names, else those that validation ranks so.
 
-    No test image is looked at to choose them. None while the training that ranks them has not been run.
+    No network ranks them by images that it is tested on. Where several folds are tested, though, the images that one
+    fold validates are those that another tests. None while the training that ranks them has not been run.
     """
     known = NAMED.get((found.edition.dataset, statistic))
     if known:

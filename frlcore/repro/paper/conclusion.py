@@ -100,7 +100,7 @@ def _remedied(pgd: str, control: list[str], attacked: bool) -> str:
         return "Fair Robust Learning harms the worst class here."
     under = "" if attacked else " under the attack of these tests"
     if control[0] == HOLDS and pgd != HOLDS:
-        return f"Fair Robust Learning adds to its fine-tuning{under}, but whether it helps the worst class cannot be told."
+        return f"Fair Robust Learning adds to its fine-tuning{under}; whether it helps the worst class cannot be told."
     if set(control) == {HOLDS}:
         return f"Fair Robust Learning helps the worst class{under}, by more than its own fine-tuning does."
     if control[0] == HOLDS:
