@@ -86,9 +86,10 @@ def lowest_in_words(base: Results, checks: Results, reference: str) -> str:
         return f"{images} no method has a lower error of the worst class than {plan.label(best)}, {told[best]}."
     shared = min(len(wrong[best]), len(wrong[reference]))
     change = remembered.paired(labels, wrong[best][:shared], wrong[reference][:shared], "worst")
+    chosen = f", an interval that takes no account of its being the best of {len(worst) - 1}" * (len(worst) > 2)
     return (f"{images} {plan.label(best)} has the lowest error of the worst class, {told[best]}; that of "
             f"{plan.label(reference)} is {told[reference]}, a difference of {100 * change.difference:+.1f} "
-            f"[{100 * change.low:+.1f}, {100 * change.high:+.1f}].")  # fmt: skip
+            f"[{100 * change.low:+.1f}, {100 * change.high:+.1f}]{chosen}.")  # fmt: skip
 
 
 def differences(base: Results, checks: Results, reference: str) -> pd.DataFrame:

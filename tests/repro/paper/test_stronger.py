@@ -68,6 +68,7 @@ def test_the_fairest_under_both_attacks_is_said(both: tuple[records.Results, rec
     text = stronger.lowest_in_words(*both, "control")
     assert "on 200 of these images, FRL(Reweight, 0.05) has the lowest error of the worst class, 30.0% [" in text
     assert "that of Control (multipliers 0) is 50.0% [" in text
+    assert text.endswith("], an interval that takes no account of its being the best of 2.")
     assert stronger.lowest_in_words(*both, "trades-1") == ""  # AutoAttack never looked at it
     assert "no method has a lower" in stronger.lowest_in_words(*both, "frl-reweight-0.05")
 
