@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from frlcore.device import global_random
 from frlcore.errors import UserError
+from frlcore.settings import is_positive
 
 Model = Callable[[Tensor], Tensor]
 HALVES = (torch.float16, torch.bfloat16)
@@ -160,7 +161,7 @@ def _check_gradient(model: Model, x: Tensor) -> None:
 def check_images(x: Tensor, clip: tuple[float, float] | None = (0, 1)) -> None:
     """Raise UserError unless `x` holds finite floats inside `clip`; recognises pixels, normalised and twice divided."""
     _check_floats(x, clip)
-    step, high = 1 / 255, float(x.max())
+    step, high = 1 / 255, float(x.detach().max())
     if clip == (0, 1) and 0 < high <= step * 1.0001 and bool(((x > 0) & (x < 0.999 * step)).any()):
         raise UserError(f"no image has a value above {high:.4f}: they look as if divided by 255 twice")
 
@@ -179,7 +180,7 @@ def _check_floats(x: Tensor, clip: tuple[float, float] | None) -> None:
         raise UserError(f"images must come as a batch (N, ...), got a tensor of shape {tuple(x.shape)}")
     if not len(x):
         raise UserError("there are no images to look at")
-    low, high = (float(v) for v in x.aminmax())
+    low, high = (float(v) for v in x.detach().aminmax())
     if not (abs(low) < float("inf") and abs(high) < float("inf")):
         raise UserError("the images hold values that are not finite (NaN or infinite)")
     if clip is None:
@@ -197,7 +198,14 @@ def _check_floats(x: Tensor, clip: tuple[float, float] | None) -> None:
 
 
 def check_pixels(images: Tensor, scale: int) -> None:
-    """Raise UserError unless `images` are uint8 and fit the pixel value `scale` that means 1, or floats of scale 1."""
+    """Raise UserError unless `images` (N, C, H, W) are uint8 and fit the pixel value `scale` that means 1.
+
+    Floats in [0, 1] fit a scale of 1.
+    """
+    if not (is_positive(scale) and scale <= 255):
+        raise UserError(f"scale is the pixel value that means 1.0, above 0 and at most 255, got {scale!r}")
+    if isinstance(images, Tensor) and images.dim() != 4:
+        raise UserError(f"images must come as a batch (N, C, H, W), got a tensor of shape {tuple(images.shape)}")
     if isinstance(images, Tensor) and images.is_floating_point() and scale == 1:
         return _check_floats(images, (0, 1))  # a part of an audit's, which may be dark
     if not isinstance(images, Tensor) or images.dtype != torch.uint8:

@@ -250,8 +250,10 @@ def per_sample(value: float | Tensor, x: Tensor, name: str) -> float | Tensor:
     one_each = value.dim() > 0 and len(value) == len(x) == value.numel()
     if not one_each or value.dtype == torch.bool or value.is_complex():
         raise UserError(f"{name} must be a float or hold one value per sample ({len(x)}), got {tuple(value.shape)}")
-    if value.device.type == "cpu" and not bool((value > 0).all()):  # on a GPU the question would stall the queue
-        raise UserError(f"{name} must be positive for every sample, got {float(value.min())}")
+    if value.device.type == "cpu":  # on a GPU the question would stall the queue
+        wrong = value[~((value > 0) & value.isfinite())]
+        if len(wrong):
+            raise UserError(f"{name} must be positive for every sample, and finite, got {float(wrong[0])}")
     return like(value, x)
 
 

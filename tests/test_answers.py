@@ -189,6 +189,11 @@ def test_floats_of_scale_1(name: str) -> None:
 def test_pixels_above_their_scale() -> None:
     with pytest.raises(UserError, match="above the scale of 16"):
         evaluate.predict(Net(), PIXELS, scale=16)
+    for scale in (0, -1, 256, float("nan"), float("inf"), None):  # of which infinity made all pictures black
+        with pytest.raises(UserError, match=f"above 0 and at most 255, got {scale}"):
+            evaluate.predict(Net(), PIXELS, scale=scale)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"as a batch \(N, C, H, W\), got a tensor of shape"):
+        evaluate.predict(Net(), PIXELS[0], scale=255)
 
 
 @pytest.mark.parametrize("objective, forwards", [("pgd", 1 + 2), ("trades", 2 + 1 + 2)])

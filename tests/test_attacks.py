@@ -320,6 +320,7 @@ GOOD: dict[str, Any] = {"eps": 0.1, "step_size": 0.05, "steps": 2}
         ({"eps": torch.cat([torch.zeros(1), torch.ones(N - 1)])}, "eps must be positive for every sample"),
         ({"eps": -torch.ones(N)}, "eps must be positive for every sample"),
         ({"step_size": 0}, "step_size must be a positive"),
+        ({"step_size": torch.full((N,), math.inf)}, "step_size must be positive for every sample, and finite, got inf"),
         ({"step_size": -0.1}, "step_size must be a positive"),
         ({"steps": 0}, "at least 1 step, a whole number, got steps=0"),
         ({"steps": 5.0}, "a whole number, got steps=5.0"),
@@ -332,7 +333,7 @@ GOOD: dict[str, Any] = {"eps": 0.1, "step_size": 0.05, "steps": 2}
         ({"eps": torch.ones(N, dtype=torch.bool)}, r"a float or hold one value per sample \(12\)"),
         ({"eps": torch.full((N, 2), 0.1)}, r"one value per sample \(12\), got \(12, 2\)"),
         ({"eps": math.inf, "norm": "l2"}, "eps must be a positive fraction .* got inf"),
-        ({"eps": torch.full((N,), math.inf), "norm": "l2"}, "eps must be a positive fraction .* got inf"),
+        ({"eps": torch.full((N,), math.inf), "norm": "l2"}, "eps must be positive for every sample, and finite"),
         ({"eps": 8}, "eps is a fraction of the pixel range, got 8: did you mean 8 / 255"),
         ({"eps": torch.full((N,), 8.0)}, "did you mean 8 / 255"),
         ({"eps": 5, "clip": (-2, 2)}, "eps = 5 is wider than the range of the values, 4"),
@@ -347,6 +348,12 @@ GOOD: dict[str, Any] = {"eps": 0.1, "step_size": 0.05, "steps": 2}
 def test_bad_settings(bad: dict[str, Any], message: str, victim: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
     with pytest.raises(UserError, match=message):
         pgd(victim, *batch, **(GOOD | bad))
+
+
+def test_images_that_require_a_gradient_are_not_warned_of(victim: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
+    x, y = batch
+    found = pgd(victim, x.clone().requires_grad_(), y, **GOOD, random_start=False)
+    assert torch.equal(found, pgd(victim, x, y, **GOOD, random_start=False))
 
 
 def test_radii_that_are_wide_on_purpose(victim: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
