@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from frlcore.errors import UserError
 from frlcore.intervals import interval, summary
 from frlcore.resampling import per_example
+from frlcore.settings import counted
 
 KINDS = ("standard", "boundary", "robust")  # of errors that an example has or has not; see `wrong`
 FIELDS = ("standard", "boundary", "boundary_difference", "robust")  # of `ClassErrors`
@@ -86,6 +87,7 @@ class ClassErrors:
         Raises UserError when shapes differ, for what is no whole number or a label outside the classes, and for a class
         without an example.
         """
+        num_classes = counted("num_classes", num_classes)
         truth, first, second = np.asarray(labels), np.asarray(clean), np.asarray(adversarial)
         if truth.ndim != 1 or first.shape != second.shape or first.ndim not in (1, 2) or first.shape[-1] != len(truth):
             shapes = f"labels {truth.shape}, clean {first.shape} and adversarial {second.shape}"

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frlcore.errors import UserError
+from frlcore.settings import counted
 
 
 class PreActBlock(nn.Module):
@@ -131,8 +132,9 @@ IMAGE_MODELS: dict[str, Callable[[int, int], PreActResNet]] = {
 def build(name: str, *, num_classes: int, in_channels: int, seed: int) -> nn.Module:
     """An image model by name, channels-last, its initial weights a function of `seed` alone.
 
-    Raises UserError for an unknown name.
+    Raises UserError for an unknown name, and for classes or channels of which there cannot be so many.
     """
+    counted("num_classes", num_classes), counted("in_channels", in_channels)
     if name not in IMAGE_MODELS:
         raise UserError(f"unknown model '{name}'; known: {', '.join(IMAGE_MODELS)}")
     with torch.random.fork_rng(devices=[]):

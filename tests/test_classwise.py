@@ -92,6 +92,8 @@ def test_errors_survive_json() -> None:
         (LABELS.astype(str), CLEAN, ATTACKED, 2, "labels must be whole numbers"),
         (LABELS, CLEAN * 0.9, ATTACKED, 2, "clean predictions must be whole numbers"),
         (LABELS, CLEAN, ATTACKED, 4, "class 2 has no example"),
+        (LABELS, CLEAN, ATTACKED, 2.0, "num_classes must be at least 1, a whole number, got 2.0"),
+        (LABELS[:0], CLEAN[:0], ATTACKED[:0], 0, "num_classes must be at least 1"),
     ],
 )
 def test_bad_predictions(

@@ -101,6 +101,13 @@ def test_built_models_are_channels_last() -> None:
     assert model.blocks[1].conv1.weight.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_no_classes_and_no_channels() -> None:
+    for bad in ({"num_classes": 0}, {"num_classes": 2.0}, {"in_channels": -1}):
+        name = next(iter(bad))
+        with pytest.raises(UserError, match=f"{name} must be at least 1, a whole number, got {bad[name]}"):
+            models.build("preact_small", **{"num_classes": 2, "in_channels": 3, "seed": 0} | bad)  # type: ignore[arg-type]
+
+
 def test_unknown_model() -> None:
     with pytest.raises(UserError, match="unknown model 'resnet50'; known: preact_resnet18, wrn28_10"):
         models.build("resnet50", num_classes=10, in_channels=3, seed=0)
