@@ -98,11 +98,12 @@ def cost(
 def status(edition: EditionOption = "digits", seeds: SeedsOption = 1) -> None:
     """Say how much of every plan is done, and the command for the rest."""
     store = default_store()
-    for plan in plans.plans(edition):
+    names = plans.plans(edition)
+    for plan in names:
         needed = plans.runs(plan, edition, seeds)
         done = sum(store.done(one.key) for one in needed)
         rest = "" if done == len(needed) else f"   frl run {plan} --edition {edition} --seeds {seeds}"
-        out.print(f"{plan:<12} {done:>4} of {len(needed):>4} runs done{rest}", soft_wrap=True)
+        out.print(f"{plan:<{max(map(len, names))}} {done:>4} of {len(needed):>4} runs done{rest}", soft_wrap=True)
 
 
 @app.command()

@@ -147,6 +147,7 @@ def test_status_counts_and_names_the_command_for_the_rest(filled: Command, monke
     ended = filled("status", "--edition", "smoke")
     lines = dict(line.split(maxsplit=1) for line in ended.out.splitlines())
     assert ended.status == 0 and list(lines) == list(plan.PLANS)  # a line each, none wrapped
+    assert len({line.index(" of ") for line in ended.out.splitlines()}) == 1  # one column
     assert lines["tiny"].split() == ["4", "of", "4", "runs", "done"]
     assert lines["table1"].split(maxsplit=5)[:3] == ["2", "of", "4"]
     assert lines["algorithm1"].endswith("frl run algorithm1 --edition smoke --seeds 1")
