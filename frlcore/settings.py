@@ -95,6 +95,13 @@ def counted(name: str, value: object, least: int = 1) -> int:
     return int(value)  # type: ignore[call-overload]
 
 
+def seeded(value: object) -> int:
+    """A seed as an int; raises UserError unless it is a whole number from 0 to 2^31 - 1, as numpy's generators take."""
+    if isinstance(value, bool) or not (isinstance(value, Integral) and 0 <= int(value) < 2**31):
+        raise UserError(f"a seed is a whole number from 0 to 2^31 - 1, got {value!r}")
+    return int(value)
+
+
 def radius(eps: object, norm: str, width: float = 1.0) -> float:
     """A radius as a float; raises UserError unless it is a number above 0 and, in l-inf, no wider than the pixel range.
 

@@ -40,6 +40,8 @@ def names_of(answered: int, classes: Sequence[str | int] | None) -> tuple[str, .
         if not isinstance(name, str | Integral):
             raise UserError(f"the name of a class is text or a whole number, not {kind_of(name)}")
     names = tuple(map(str, given)) or tuple(map(str, range(answered)))
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f"two classes are called '{twice}'; give each a name of its own")
     if answered != len(names):
         named = ", ".join(names) if len(names) <= 20 else f"{names[0]} to {names[-1]}"
         subset = f"; {SUBSET}" if answered > len(names) else ""

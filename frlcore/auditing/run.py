@@ -28,7 +28,7 @@ from frlcore.data import Split, to_float
 from frlcore.device import arithmetic, pick_device
 from frlcore.errors import UserError
 from frlcore.evaluate import outcomes
-from frlcore.settings import STANDARD_QUERIES, Attack, counted, is_positive, radius
+from frlcore.settings import STANDARD_QUERIES, Attack, counted, is_positive, radius, seeded
 from frlcore.strong import Heard, autoattack
 from frlcore.training import generator_for
 
@@ -97,20 +97,12 @@ def audit(
         raise UserError(f"unknown attack '{attack}'; known: {', '.join(ATTACKS)}")
     if precision is not None and not (is_positive(precision) and precision < 1):
         raise UserError(f"precision is a fraction between 0 and 1, as 0.03 for three points, not {precision!r}")
-    eps, seed, precision = radius(eps, norm), counted("seed", seed, 0), None if precision is None else float(precision)
+    eps, seed, precision = radius(eps, norm), seeded(seed), None if precision is None else float(precision)
     batch_size, steps, queries = counted("batch_size", batch_size), counted("steps", steps), counted("queries", queries)
     how = Attack(eps, eps / 4, steps, norm)
     split, scale = _split(images, labels)
     where = pick_device(device)
-    _move(model, where)
-    at = torch.linspace(0, len(split) - 1, min(ASKED, len(split))).long()  # of all classes, should they be in order
-    some = to_float(split.images[at].to(where), scale)
-    names = names_of(check_model(model, some), classes)
-    split = Split(split.images, check_labels(split.labels, len(split.images), len(names)), split.index)
-    taken, notes = examine(model, some, split.labels[at], names)
-    counts = split.labels.bincount(minlength=len(names))
-    if (counts == 0).any():
-        raise UserError(f"class '{names[int(counts.argmin())]}' has no image; {SUBSET}")
+    split, names, some, taken, notes = _tried(model, split, scale, classes, where)
     settings = [eps, norm, attack, steps, queries, precision, batch_size, seed]
     weights = fingerprint(model, taken)
     key = hashlib.sha256(json.dumps([weights, _digest(split), settings]).encode()).hexdigest()
@@ -150,6 +142,29 @@ def audit(
     words, level = _words(attack, steps, queries), order.level(truth, precision)
     return Audit(names, found, eps, norm, words, kept.seconds, _digest(split), tuple(notes), examples, level,
                  None if done.all() else np.flatnonzero(done), weights)  # fmt: skip
+
+
+def look(
+    model: Model, images: Tensor | np.ndarray, labels: ArrayLike, *, classes: Sequence[str | int], device: str
+) -> None:
+    """Raise UserError for a model, images and labels that `audit` would refuse, before any image is attacked."""
+    _tried(model, *_split(images, labels), classes, pick_device(device))
+
+
+def _tried(
+    model: Model, split: Split, scale: int, classes: Sequence[str | int] | None, where: torch.device
+) -> tuple[Split, tuple[str, ...], Tensor, Tensor, list[str]]:
+    """The images with sound labels, the names of the classes, some of the images and `examine`'s answer to them."""
+    _move(model, where)
+    at = torch.linspace(0, len(split) - 1, min(ASKED, len(split))).long()  # of all classes, should they be in order
+    some = to_float(split.images[at].to(where), scale)
+    names = names_of(check_model(model, some), classes)
+    split = Split(split.images, check_labels(split.labels, len(split.images), len(names)), split.index)
+    taken, notes = examine(model, some, split.labels[at], names)
+    counts = split.labels.bincount(minlength=len(names))
+    if (counts == 0).any():
+        raise UserError(f"class '{names[int(counts.argmin())]}' has no image; {SUBSET}")
+    return split, names, some, taken, notes
 
 
 def _move(model: Model, where: torch.device) -> None:
@@ -197,11 +212,12 @@ def _split(images: Tensor | np.ndarray, labels: ArrayLike) -> tuple[Split, int]:
     truth = _tensor(labels, "labels must be one list, array or tensor of whole numbers (N,), the places of the classes")
     if pixels.dim() != 4:
         raise UserError(f"images must be (N, C, H, W), got {tuple(pixels.shape)}")
-    if pixels.dtype == torch.uint8:
-        check_pixels(pixels, 255)
-        return Split(pixels, truth, torch.arange(len(pixels))), 255
-    check_images(pixels)
-    return Split(pixels, truth, torch.arange(len(pixels))), 1
+    scale = 255 if pixels.dtype == torch.uint8 else 1
+    check_images(pixels) if scale == 1 else check_pixels(pixels, scale)
+    if truth.shape[:1] != pixels.shape[:1]:  # before the model is tried with the images that have labels
+        raise UserError(f"there must be one label for each of the {len(pixels)} images, got labels of shape "
+                        f"{tuple(truth.shape)}")  # fmt: skip
+    return Split(pixels, truth, torch.arange(len(pixels))), scale
 
 
 def _tensor(given: Any, wanted: str) -> Tensor:

@@ -24,7 +24,7 @@ import frlcore
 from frlcore import data
 from frlcore.auditing import Audit, audit
 from frlcore.auditing.report import in_words
-from frlcore.auditing.run import ATTACKS
+from frlcore.auditing.run import ATTACKS, look
 from frlcore.data.folders import scan
 from frlcore.data.pictures import decode
 from frlcore.data.splits import shuffled_classes
@@ -34,11 +34,11 @@ from frlcore.repro import places
 from frlcore.repro.bar import Bar
 from frlcore.repro.own.findings import terminal, write
 from frlcore.repro.own.fit import number, radius
-from frlcore.repro.own.model import Given, load
+from frlcore.repro.own.model import FORMS, Given, load
 from frlcore.repro.own.unfinished import apart, at_work
 from frlcore.repro.runs.worker import machine
 from frlcore.repro.surroundings import processors
-from frlcore.settings import NORMS
+from frlcore.settings import NORMS, seeded
 
 CIFAR = "cifar10"
 BATCH = {"pgd": 100, "autoattack": 20}  # images between two signs of progress; what a kill can lose
@@ -68,6 +68,8 @@ class Job:
         for name, known in (("norm", NORMS), ("attack", ATTACKS)):
             if getattr(self, name) not in known:
                 raise UserError(f"unknown --{name} '{getattr(self, name)}'; choose {' or '.join(known)}")
+        if "" in (self.model, self.against):
+            raise UserError(f"the name of a model is empty; {FORMS}")
         self.radius  # noqa: B018 (raises for what is none)
         for name in ("per_class", "size"):
             if (value := getattr(self, name)) is not None and value < 1:
@@ -77,8 +79,7 @@ class Job:
         if self.precision is not None and self.against:
             raise UserError("--against compares on the same images, and with --precision every class of a model stops "
                             "by itself; leave out one of them, and choose --per-class for less work")  # fmt: skip
-        if not 0 <= self.seed < 2**31:
-            raise UserError(f"a seed is a whole number from 0 to 2^31 - 1, got {self.seed}")
+        seeded(self.seed)
 
     @property
     def radius(self) -> float:
@@ -110,6 +111,8 @@ def audit_files(job: Job, out: Path, *, command: str, device: str = "auto", cons
         images, labels = images[chosen], labels[chosen]
         for line in notes:
             console.print(line, soft_wrap=True, markup=False)
+        if job.against:  # or it would be refused when hours have gone into the first
+            look(given[job.against].model, images, labels, classes=classes, device=str(where))
         found = {}
         for file, (name, model) in zip(KEPT, given.items(), strict=False):
             with _Bar(name, len(images), console) as bar:

@@ -37,7 +37,7 @@ from frlcore.repro.runs.store import Store
 from frlcore.repro.runs.task import canonical
 from frlcore.repro.surroundings import processors
 from frlcore.saving import put, save_model
-from frlcore.settings import MODELS, Attack
+from frlcore.settings import MODELS, Attack, seeded
 from frlcore.successors import PUBLISHED, scaled
 
 METHODS = ("frl", *PUBLISHED)
@@ -80,8 +80,7 @@ class Job:
             raise UserError(f"--size is a positive number of pixels, not {self.size}")
         if self.batch_size < 2:
             raise UserError(f"--batch-size must be at least 2, since batch norm compares images; got {self.batch_size}")
-        if not 0 <= self.seed < 2**31:
-            raise UserError(f"a seed is a whole number from 0 to 2^31 - 1, got {self.seed}")
+        seeded(self.seed)
 
     def settings(self) -> dict[str, Any]:
         """What counts for this method; of images and start their content does, not where they lie."""

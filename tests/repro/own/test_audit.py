@@ -142,6 +142,8 @@ def test_cifar10_a_part_of_each_class_and_weights_that_know_their_classes(
     ("arguments", "words"),
     [
         (["gone.safetensors"], ["no model at gone.safetensors", "FILE.py:FUNCTION"]),
+        ([""], ["the name of a model is empty", "FILE.py:FUNCTION"]),
+        (["mine.py:good", "--against", ""], ["the name of a model is empty"]),
         (["weights.pt"], ["weights.pt", "weights_only=True", "FILE.py:FUNCTION"]),
         (["mine.py"], ["which one returns the model", "mine.py:model"]),
         (["nowhere.py:good"], ["no file nowhere.py"]),
@@ -156,6 +158,7 @@ def test_cifar10_a_part_of_each_class_and_weights_that_know_their_classes(
         (["w.safetensors", "--size", "9"], ["different sizes: [8, 9]"]),
         (["robustbench:Name"], ["needs the package robustbench: pip install"]),
         (["mine.py:good", "--against", "mine.py:fails"], ["raised KeyError"]),
+        (["mine.py:good", "--against", "mine.py:four"], ["4 outputs"]),  # said before the first is attacked
         (["mine.py:good", "--eps", "8"], ["did you mean 8/255?"]),
         (["mine.py:good", "--norm", "l2", "--eps", "-1"], ["l2 eps", "'-1'"]),
         (["mine.py:good", "--norm", "l1"], ["unknown --norm 'l1'; choose linf or l2"]),
