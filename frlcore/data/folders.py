@@ -19,7 +19,7 @@ import numpy as np
 from frlcore.data.pictures import HEIC, decode, readable
 from frlcore.data.splits import Splits, assemble, digest, shuffled_classes
 from frlcore.errors import UserError, plain
-from frlcore.settings import AUGMENTS, DataInfo
+from frlcore.settings import AUGMENTS, DataInfo, counted, seeded
 
 PARTS = {
     "train": {"train", "training"},
@@ -79,8 +79,9 @@ def image_folder(
     Traceback (most recent call last):
     frlcore.errors.UserError: no image folder at my-images; it must hold one directory of images per class
     """
+    size, seed = counted("size", size), seeded(seed)
     listing = scan(path)
-    images = decode(listing.files, _checked(size), root=listing.root)
+    images = decode(listing.files, size, root=listing.root)
     splits, notes = divide(listing, images, validation=validation, test=test, seed=seed, augment=augment)
     for line in (*listing.notes, *notes):
         say(line)
@@ -253,9 +254,3 @@ def _split_class(
         found[name], pictures = order[pool & np.isin(original, pictures[:n])], pictures[n:]
     taken = np.concatenate([found["validation"], found["test"]])
     return order[pool & ~np.isin(order, taken)], found["validation"], found["test"]
-
-
-def _checked(size: int) -> int:
-    if size < 1:
-        raise UserError(f"size must be a positive number of pixels, not {size}")
-    return size

@@ -17,7 +17,7 @@ from frlcore.data.folders import image_folder
 from frlcore.data.pictures import decode
 from frlcore.data.splits import Split, Splits, digest
 from frlcore.errors import UserError
-from frlcore.settings import AUGMENTS, DataInfo, info
+from frlcore.settings import AUGMENTS, DataInfo, counted, info
 
 __all__ = ["DataInfo", "Split", "Splits", "augment", "digest", "image_folder", "info", "load", "picture", "to_float"]
 
@@ -40,7 +40,7 @@ def load(
 def picture(path: str | Path, *, size: int) -> torch.Tensor:
     """One picture file as `image_folder` reads it, uint8 (1, 3, size, size); raises UserError with the reason."""
     path = Path(path)
-    return torch.from_numpy(decode([path], size, root=path.parent))
+    return torch.from_numpy(decode([path], counted("size", size), root=path.parent))
 
 
 def to_float(images: torch.Tensor, scale: int) -> torch.Tensor:

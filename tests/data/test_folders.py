@@ -156,8 +156,13 @@ def test_a_bad_image_folder_is_one_line_naming_the_culprit(
 def test_a_bad_call_of_image_folder(pets: Path) -> None:
     with pytest.raises(UserError, match="no image folder at"):
         data.image_folder(pets / "nowhere", size=8)
-    with pytest.raises(UserError, match="size must be"):
-        data.image_folder(pets, size=0)
+    for size in (0, 1.5):
+        for read in (data.image_folder, data.picture):
+            with pytest.raises(UserError, match=f"size must be at least 1, a whole number, got {size}"):
+                read(pets, size=size)  # type: ignore[operator]
+    for seed in (-1, 2**40, 0.5):
+        with pytest.raises(UserError, match=f"a seed is a whole number from 0 .* got {seed}"):
+            data.image_folder(pets, size=8, seed=seed)  # type: ignore[arg-type]
     for validation, test in ((0.0, 0.2), (0.5, 0.5), (0.2, -0.1)):
         with pytest.raises(UserError, match="positive shares"):
             data.image_folder(pets, size=8, validation=validation, test=test)
