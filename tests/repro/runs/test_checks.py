@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from frlcore import data, models
 from frlcore.errors import UserError
+from frlcore.repro.runs import checks
 from frlcore.repro.runs.engines import run_local
 from frlcore.repro.runs.store import Store
 from frlcore.repro.runs.task import Check, Run
 from frlcore.repro.runs.worker import carry_out
 from frlcore.smoothing import certify
+from frlcore.training import generator_for
 
 Make = Callable[..., Run]
 SMOOTHING = {"sigma": 0.25, "n0": 10, "n": 200, "alpha": 0.01, "every": 2}
@@ -39,6 +43,7 @@ def test_a_certification_is_made_after_its_run_and_holds_every_kth_image(store: 
     assert found["index"].tolist() == splits.test.index[::2].tolist()
     assert found["label"].tolist() == splits.test.labels[::2].tolist()
     assert ((found["certified"] == -1) == (found["radius"] == 0)).all()
+    assert store.provenance(check.key)["precision"] == "float32"
     right = found["certified"] == found["label"]
     assert 0.3 < right.mean() < 1 and found["radius"].max() < 0.25 * 3  # Phi^-1 of a bound from 200 draws is below 3
 
@@ -104,3 +109,42 @@ def test_autoattack_takes_as_many_images_of_each_class(store: Store, tiny_run: M
 def test_a_check_without_its_run_says_what_to_do(store: Store, noisy: Run) -> None:
     with pytest.raises(UserError, match="last weights of run .* are missing"):
         carry_out(Check(noisy, "certify", SMOOTHING), store, device="cpu")
+
+
+def test_a_certification_is_asked_for_by_its_settings_with_other_numbers_each_portion(
+    store: Store, tiny_run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """7000 copies of each of 5 images: 3 images make up the 20,000 of a portion."""
+    asked: list[tuple[int, dict[str, Any], int]] = []
+
+    def certain(model: nn.Module, x: Tensor, *, generator: torch.Generator, **how: Any) -> tuple[Tensor, Tensor]:
+        asked.append((len(x), how, generator.initial_seed()))
+        return torch.full((len(x),), 300), torch.full((len(x),), 1 / 3, dtype=torch.float64)
+
+    monkeypatch.setattr(checks, "certify", certain)
+    how = {"sigma": 0.5, "n0": 10, "n": 7000, "alpha": 0.01}
+    check, splits = Check(tiny_run(seed=4), "certify", how | {"every": 90}), data.load("digits", fold=0, folds=4)
+    found = checks.carry_out_check(check, nn.Identity(), splits, store, lambda step: False)
+    assert found is not None and (found["certified"] == 300).all() and (found["radius"] == 1 / 3).all()
+    seeds = [generator_for("certify", 4, number, "cpu").initial_seed() for number in (0, 1)]
+    assert asked == [(3, how, seeds[0]), (2, how, seeds[1])]
+
+
+def test_autoattack_is_asked_for_by_its_settings_with_every_images_label(
+    store: Store, tiny_run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Tensor, Tensor]] = []
+
+    def untouched(model: nn.Module, x: Tensor, y: Tensor, **how: Any) -> Tensor:
+        assert how == {"eps": 0.2, "norm": "l2", "seed": 4, "queries": 10}
+        asked.append((x, y))
+        return y
+
+    monkeypatch.setattr(checks, "autoattack", untouched)
+    monkeypatch.setattr(checks, "ATTACKED", 3)
+    check = Check(tiny_run(seed=4), "autoattack", {"eps": 0.2, "norm": "l2", "every": 90, "queries": 10})
+    splits = data.load("digits", fold=0, folds=4)
+    checks.carry_out_check(check, nn.Identity(), splits, store, lambda step: False)
+    x, y = (torch.cat(parts) for parts in zip(*asked, strict=True))
+    assert len(asked) == 2 and torch.equal(y, splits.test.labels[::90])
+    assert torch.equal(x, data.to_float(splits.test.images[::90], 16))
