@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import platform
 import threading
 import time
 from collections.abc import Callable
@@ -223,8 +224,15 @@ def test_a_changed_number_is_noticed(store: Store) -> None:
 def test_damaged_provenance_is_named(store: Store) -> None:
     finish(store)
     path = store.folder(KEY) / "provenance.json"
-    path.write_bytes(b'{"seconds": 1.')
-    assert str(path) in message(lambda: store.provenance(KEY))
+    for content in (b'{"seconds": 1.', b"[]"):
+        path.write_bytes(content)
+        assert str(path) in message(lambda: store.provenance(KEY))
+
+
+def test_outcomes_that_are_no_arrays_are_named(store: Store) -> None:
+    store.finish(KEY, BODY | {"outcomes": {"last": {"label": "many"}}}, {}, {})
+    path = store.folder(KEY) / "result.json"
+    assert f"{path} is no result of a run; delete its folder" in message(lambda: store.result(KEY))
 
 
 def test_missing_weights_say_what_to_do(store: Store) -> None:
@@ -272,6 +280,28 @@ def test_the_result_is_written_last(store: Store, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(os, "replace", note)
     finish(store)
     assert order == ["last.safetensors", "selected.safetensors", "provenance.json", "result.json"]
+
+
+def test_what_is_renamed_is_on_the_disk_under_a_name_of_this_process_alone(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace, sizes, names = os.replace, [], []
+    monkeypatch.setattr(os, "fsync", lambda number: sizes.append(os.fstat(number).st_size))
+    monkeypatch.setattr(os, "replace", lambda source, target: names.append(source.name) or replace(source, target))
+    store.save_state(KEY, checkpoint())
+    assert sizes == [(store.folder(KEY) / "state.safetensors").stat().st_size]
+    assert names == [f".state.safetensors.{platform.node()}.{os.getpid()}"]
+
+
+def test_a_failure_without_words_and_one_at_the_very_end_are_said(store: Store) -> None:
+    def fails() -> None:
+        with store.writing(Path("x")):
+            raise TimeoutError
+
+    assert "cannot write x: TimeoutError; make room" in message(fails)
+    state = store.folder(KEY) / "state.safetensors"
+    state.mkdir(parents=True)
+    assert f"cannot write {state}" in message(lambda: finish(store))
 
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -366,6 +396,53 @@ def test_published_records_are_read_and_never_written(store: Store) -> None:
     assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in published.iterdir()} == before
     mine = store.result(KEY)
     assert mine is not None and mine["description"] == {"seed": 5}  # the local record comes first
+
+
+def test_the_keys_of_both_places_come_in_order(store: Store) -> None:
+    keys = [f"ab{digit * 62}" for digit in "2013"]
+    places = (store, store, Store(store.published), Store(store.published))
+    for place, key in zip(places, keys, strict=True):
+        place.finish(key, BODY, {}, {})
+    store.finish(OTHER, BODY, {}, {})
+    assert store.keys("ab") == sorted(keys) and store.keys(keys[0]) == [keys[0]]
+    assert store.keys(keys[0][:20] + "f" * 44) == []
+
+
+@pytest.mark.parametrize(("room", "wanted"), [(0, ["last"]), (-1, ["half"]), (None, [])])
+def test_large_weights_are_published_in_half_precision_or_not_at_all(
+    store: Store, monkeypatch: pytest.MonkeyPatch, room: int | None, wanted: list[str]
+) -> None:
+    """Weights of exactly the limit are not large."""
+    weights = {"w": torch.full((100,), 1 / 3), "count": torch.tensor(7)}
+    store.finish(KEY, BODY, {"seconds": 1.5}, {"last": weights})
+    place, size = store.published / KEY[:20], (store.folder(KEY) / "last.safetensors").stat().st_size
+    store.publish(KEY, weights=False)
+    assert {path.name for path in place.iterdir()} == {"result.json", "provenance.json"}
+    monkeypatch.setattr(store_module, "LARGE", 100 if room is None else size + room)
+    store.publish(KEY, weights=True)
+    assert [path.stem for path in place.glob("*.safetensors")] == wanted
+
+
+def test_halved_weights_are_written_once_and_whole_ones_go_before_them(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = {"w": torch.full((4,), 1 / 3), "count": torch.tensor(7)}
+    store.finish(KEY, BODY, {}, {"last": weights})
+    monkeypatch.setattr(store_module, "LARGE", 4 * 2 + 8)  # the halves and the count
+    half, inodes = store.published / KEY[:20] / "half.safetensors", []
+    for _ in range(2):
+        store.publish(KEY, weights=True)
+        inodes.append(half.stat().st_ino)
+    assert inodes[0] == inodes[1] and same(store.any_weights(KEY), weights)
+    (store.folder(KEY) / "last.safetensors").unlink()
+    assert same(store.any_weights(KEY), weights | {"w": weights["w"].half().float()})
+
+
+def test_a_process_that_waits_leaves_what_another_one_writes(store: Store) -> None:
+    with store.lock(KEY):
+        (store.folder(KEY) / ".state.safetensors.host.1").touch()
+        with Store(store.root, store.published).lock(KEY, deadline=0.0) as mine:
+            assert not mine and ".state.safetensors.host.1" in files(store)
 
 
 def test_the_default_store_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
