@@ -198,7 +198,8 @@ class Accelerated:
             with global_random(x.device):
                 logits = self._forward(x, way)
             loss = F.cross_entropy(logits, torch.arange(len(x), device=x.device) % logits.shape[1])
-            gradients = torch.autograd.grad(loss, list(self.model.parameters()), allow_unused=True)
+            free = [p for p in self.model.parameters() if p.requires_grad]
+            gradients = torch.autograd.grad(loss, free, allow_unused=True)
             moved = [t.clone() for t in self.model.buffers() if t.is_floating_point()]
             return logits.detach(), *(g for g in (_flat(gradients), _flat(moved)) if len(g))
         finally:

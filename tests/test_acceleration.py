@@ -221,7 +221,7 @@ def test_a_compiler_that_fails_is_asked_once_a_function(caplog: pytest.LogCaptur
     with caplog.at_level(logging.WARNING):
         for count in (32, 16, 8):
             fast(x[:count])
-    assert len(caplog.records) == 1 and set(fast.chosen.values()) == {"autocast"}
+    assert len(caplog.records) == 1 and list(fast.chosen.values()) == ["autocast"] * 3
 
 
 @pytest.mark.parametrize(("bad", "reason"), [(broken, "no compiler here"), (wrong, "away from float32")])
@@ -251,6 +251,47 @@ def test_where_bfloat16_errs_float32_remains(digits: tuple[nn.Module, Batch], mo
     assert torch.equal(fast(x), copy.deepcopy(model)(x)) and set(fast.chosen.values()) == {"float32"}
 
 
+def test_every_shape_and_kind_of_target_has_its_own_choice(digits: tuple[nn.Module, Batch]) -> None:
+    model, (x, y) = digits
+    fast = Accelerated(model, compiler=None)
+    copy_ = attack_copy(fast, 8, 8)
+    assert isinstance(copy_, FastCopy) and not any(t.requires_grad for t in copy_.copy.tensors)
+    for count in (8, 4):
+        copy_(x[:count])
+        for target in (y, torch.eye(10)[y]):
+            input_gradient(copy_, x[:count], target[:count])
+    assert list(fast.chosen.values()) == ["bfloat16"] * 7  # freezing, and three for each number of images
+
+
+def test_the_attack_is_tried_where_it_is_steep(digits: tuple[nn.Module, Batch]) -> None:
+    """The slope is nearly zero of the cross-entropy where a network is sure, and of TRADES' KL at a clean point."""
+    model, (x, _) = digits
+    with torch.no_grad():
+        model.head.weight.mul_(1000)
+    fast = Accelerated(model, compiler=None)
+    clean = freeze(model, 8, 8)(x).detach()
+    for target in (clean.argmax(1), clean.softmax(1)):
+        input_gradient(attack_copy(fast, 8, 8), x, target)
+    assert set(fast.chosen.values()) == {"bfloat16"}
+
+
+@pytest.mark.parametrize("error", ["gradient", "statistics"])
+def test_a_forward_with_the_right_logits_alone_is_left_out(digits: tuple[nn.Module, Batch], error: str) -> None:
+    model, (x, _) = digits
+    fast = Accelerated(model, compiler=None)
+
+    def wrong(model: nn.Module, x: Tensor) -> Tensor:
+        logits = acceleration._logits(model, x)
+        if error == "gradient":
+            return logits + 10 * (logits**2 - (logits**2).detach())
+        model.bn.running_mean.add_(100)
+        return logits
+
+    fast._ways["training forward"] = {"wrong": wrong}
+    fast(x)
+    assert list(fast.chosen.values()) == ["float32"]
+
+
 def test_trials_of_a_network_with_dropout_draw_the_same_and_leave_no_trace() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Dropout(0.5))
     fast, (x, _) = Accelerated(model, compiler=None), images(8, 8, channels=1)
@@ -262,11 +303,44 @@ def test_trials_of_a_network_with_dropout_draw_the_same_and_leave_no_trace() -> 
     assert torch.equal(found, wanted) and fast.chosen["forward", *x.shape] == "autocast"
 
 
+def test_weights_that_may_not_change_or_have_no_part_in_the_answer_are_no_obstacle() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10).requires_grad_(False), nn.Linear(10, 10))
+    model.register_parameter("idle", nn.Parameter(torch.ones(1)))
+    fast, (x, y) = Accelerated(model, compiler=None), images(8, 8, channels=1)
+    F.cross_entropy(fast(x), y).backward()
+    assert set(fast.chosen.values()) == {"autocast"}
+    assert model[1].weight.grad is None and model[2].weight.grad is not None
+
+
 def test_an_answer_that_is_no_number_is_not_near() -> None:
     one, nan = torch.ones(3), torch.full((3,), float("nan"))
     for answer in ((nan, one), (one, nan)):
         assert choose("x", {"fast": lambda answer=answer: answer}, (one, one)) == "float32"
     assert choose("x", {"fast": lambda: (one, one)}, (one, one)) == "fast"
+
+
+def test_all_answers_must_be_near_relative_to_those_of_float32() -> None:
+    one, zero = torch.ones(3), torch.zeros(3)
+    for answer in ((one, 1.6 * one), (one,)):
+        assert choose("x", {"fast": lambda answer=answer: answer}, (one, one)) == "float32"
+    assert choose("x", {"fast": lambda: (1.4 * one, zero)}, (one, zero)) == "fast"
+
+
+@pytest.mark.parametrize(("words", "said"), [("\n\n one\ntwo", "one"), ("", ""), ("a" * 101, "a" * 100)])
+def test_what_a_compiler_says_is_told_in_a_short_line(words: str, said: str, caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        raise RuntimeError(words)
+
+    assert choose("x", {"fast": fail}, ()) == "float32"  # type: ignore[dict-item]
+    assert caplog.messages == [f"x goes on without its 'fast' version: RuntimeError: {said}"]
+
+
+def test_a_device_without_memory_is_no_fault_of_a_way() -> None:
+    def full() -> None:
+        raise torch.OutOfMemoryError("full")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        choose("x", {"fast": full}, ())  # type: ignore[dict-item]
 
 
 # Where it is turned on
@@ -287,7 +361,9 @@ def test_on_a_cuda_device_every_network_is_accelerated() -> None:
         def parameters(self, recurse: bool = True) -> Iterator[Any]:
             yield SimpleNamespace(device=torch.device("cuda", 1))
 
-    assert isinstance(accelerate(There()), Accelerated)
+    fast = accelerate(There())
+    assert isinstance(fast, Accelerated) and list(fast._ways["training attack"]) == ["graph", "compiled", "bfloat16"]
+    assert list(Accelerated(There(), compiler=None)._ways["training attack"]) == ["bfloat16"]
 
 
 @pytest.mark.parametrize("found", [{"avx2": True}, {"avx512_bf16": True}, {"amx_bf16": False, "amx_int8": True}])
@@ -300,7 +376,10 @@ def test_a_cpu_without_matrix_units_keeps_the_model_itself(
 
 
 @pytest.mark.usefixtures("units")
-def test_a_cpu_with_matrix_units_accelerates_large_networks_that_can_be_frozen() -> None:
+def test_a_cpu_with_matrix_units_accelerates_large_networks_that_can_be_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(acceleration, "LARGE", sum(p.numel() for p in quarter().parameters()))
+        assert isinstance(accelerate(quarter()), Accelerated)
     assert isinstance(accelerate(quarter()), Accelerated)
     for name, channels in (("preact_small", 1), ("preact_wide", 1), ("preact_narrow", 3)):
         model = models.build(name, num_classes=10, in_channels=channels, seed=0)
