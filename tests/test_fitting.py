@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 import frlcore
-from frlcore import models
+from frlcore import fitting, models
+from frlcore.attacks import steady_slope
 from frlcore.classwise import ClassErrors
 from frlcore.data import Split, Splits
 from frlcore.errors import UserError
@@ -105,13 +106,37 @@ def test_a_robust_model_is_fine_tuned_only() -> None:
 
 
 def test_the_policy_acts_and_stays_as_it_was(done: Fitted) -> None:
-    policy = FRL(3, alpha=1.0)
-    again = fitted(policy=policy)
-    assert all((value == 0).all() for value in policy.state.values())
-    assert again.history == done.history
+    assert fitted(policy=FRL(3, alpha=1.0)).history == done.history
     assert fitted(policy=Uniform(3)).history["robust start"] == done.history["robust start"]
-    moved = fitted(policy=FRL(3, "remargin", alpha_margin=2.0, max_margin=4.0))
+    policy = FRL(3, "remargin", alpha_margin=2.0, max_margin=4.0)
+    moved = fitted(policy=policy)
     assert moved.history["fine-tuning"][-2]["settings"]["margin"] != [1.0] * 3
+    assert all((value == 0).all() for value in policy.state.values())
+
+
+def test_labels_of_other_integers_and_what_after_epoch_answers_change_nothing(done: Fitted) -> None:
+    small = [replace(split, labels=split.labels.int()) for split in (TRAIN, VALIDATION)]
+    found = fitted(train=small[0], validation=small[1], after_epoch=lambda *_: True)  # type: ignore[arg-type]
+    assert found.history == done.history
+
+
+def test_both_stages_follow_the_seed_and_validate_with_the_steady_slope(
+    done: Fitted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, slopes = fitting.train_stage, []
+    monkeypatch.setattr(fitting, "train_stage", lambda *a, **how: slopes.append(how["slope"]) or stage(*a, **how))
+    other = fitted(seed=1)
+    assert slopes == [steady_slope] * 2
+    for name in STAGES:
+        assert other.history[name][0]["loss"] != done.history[name][0]["loss"]
+
+
+def test_the_fine_tuning_starts_from_the_weights_that_validation_chose() -> None:
+    kept: dict[tuple[str, int], dict[str, Tensor]] = {}
+    hardly = replace(START, lr=1e-6)  # the first epoch is as good
+    found = fitted(warm_up=hardly, after_epoch=lambda stage, last: kept.update({(stage, last.epoch): last.model}))
+    first, last = (kept[STAGES[0], epoch]["1.weight"] for epoch in (1, 2))
+    assert torch.equal(found.start["1.weight"], first) and not torch.equal(first, last)
 
 
 @pytest.mark.parametrize(("stage", "epoch"), [(STAGES[0], 1), (STAGES[0], 2), (STAGES[1], 2)])
@@ -178,11 +203,12 @@ def shown(split: Split, **changes: Any) -> Split:
         ({"model": linear(5)}, "answers with 5 classes, the data have 3"),
         ({"model": nn.Sequential(nn.Flatten(), nn.Linear(35, 3))}, "the model does not take images of shape"),
         ({"train": shown(TRAIN, labels=TRAIN.labels * 0 + 1)}, "class 'left' has no image in the training split"),
+        ({"train": shown(TRAIN, labels=TRAIN.labels % 2)}, "class 'right' has no image in the training split"),
         ({"validation": shown(VALIDATION, labels=VALIDATION.labels + 1)}, "validation split: .* run from 1 to 3"),
         ({"train": shown(TRAIN, images=TRAIN.images / 255)}, "must be torch.uint8"),
         ({"validation": shown(VALIDATION, images=VALIDATION.images[:, :, 1:])}, "validation images must be"),
         ({"training": replace(FAIR, batch_size=49)}, "49 is larger than the 48 training images; .* 32 would fit"),
-        ({"warm_up": replace(START, batch_size=999)}, "999 is larger than the 48 training images"),
+        ({"warm_up": replace(START, batch_size=999)}, "999 is larger than the 48 training .* 32 would fit"),
         ({"device": "abacus"}, "device 'abacus' is not available here"),
     ],
 )
@@ -265,21 +291,29 @@ def test_what_cannot_be_gone_on_with_is_said_before_training(resume: Any, messag
     assert "\n" not in str(raised.value)
 
 
-def test_the_batch_size_it_names_fits() -> None:
-    assert fitted(training=replace(FAIR, batch_size=32)).selected_epoch >= 1
+@pytest.mark.parametrize("batch_size", [32, 48])
+def test_the_batch_size_it_names_and_all_images_fit(batch_size: int) -> None:
+    assert fitted(training=replace(FAIR, batch_size=batch_size)).selected_epoch >= 1
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 30])
 def test_the_recipe(epochs: int) -> None:
-    start, fair = recipe(0.2, epochs=epochs, fine_tune_epochs=epochs, lr=0.05)
+    start, fair = recipe(0.2, epochs=epochs, fine_tune_epochs=epochs + 10, lr=0.05)
     assert start.objective == "pgd" and (fair.objective, fair.select) == ("trades", "worst robust")
     assert start.step_size == fair.step_size == 0.05 and start.steps == 10
     assert (start.lr, fair.lr) == (0.05, 0.005) and start.decay(0) == fair.decay(0) == 1
     if epochs == 30:
-        assert start.milestones == (24, 28)
+        assert start.milestones == (24, 28) and fair.milestones == (28,)
+    assert (start.epochs, fair.epochs) == (epochs, epochs + 10)
     assert isinstance(start, Training)
     with pytest.raises(UserError):
         recipe(0.0)
+
+
+def test_the_recipe_unless_told_otherwise() -> None:
+    start, fair = recipe()
+    assert (start.epochs, fair.epochs, start.lr, fair.lr) == (30, 20, 0.1, 0.01)
+    assert all((how.eps, how.step_size, how.batch_size) == (8 / 255, 2 / 255, 128) for how in (start, fair))
 
 
 # --------------------------------------------------------------------------------------------------------- model files
