@@ -9,7 +9,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,19 +19,25 @@ import pytest
 import torch
 from ended import Ended
 from PIL import Image
+from rich.console import Console
+from safetensors import safe_open
 
 import frlcore
 from frlcore import data, models
 from frlcore.auditing.result import STATISTICS
+from frlcore.checkpoint import Checkpoint
 from frlcore.classwise import ClassErrors, Outcomes
 from frlcore.errors import UserError
 from frlcore.evaluate import outcomes, predict
-from frlcore.fitting import recipe
+from frlcore.fitting import Fitted, recipe
+from frlcore.policies import build, setting_names
 from frlcore.repro import cli
 from frlcore.repro.own import duration, fit, report
 from frlcore.repro.own.fit import OUTPUTS, radius
 from frlcore.repro.places import PROJECT
+from frlcore.repro.runs.store import Store
 from frlcore.settings import Attack
+from frlcore.successors import scaled
 from frlcore.training import generator_for
 
 CLASSES = ("a $b$", "<c>", "worst class")
@@ -169,12 +177,70 @@ def test_the_sentence_says_only_what_the_interval_allows() -> None:
     assert report.classwise(found, found.frame()).index.tolist() == ["x", "y", "average", "worst class"]
 
 
-def test_a_successor_takes_the_place_of_frl(images: Path, frl: Callable[..., Ended], tmp_path: Path) -> None:
+def test_a_successor_takes_the_place_of_frl(
+    images: Path, frl: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the test's numbers, the chosen epoch and the notes are those of this call; a killed one's file goes."""
+    fitted, compare, seeds = fit.fit, report.compare, []
+
+    def another_epoch(*arguments: Any, **how: Any) -> Fitted:
+        (tmp_path / "dafa" / ".report.csv.host.1").touch()
+        return replace(fitted(*arguments, **how), selected_epoch=7)
+
+    monkeypatch.setattr(fit, "fit", another_epoch)
+    monkeypatch.setattr(report, "compare", lambda *a, **how: seeds.append(how["seed"]) or compare(*a, **how))
     brief = [one if one != "2" else "1" for one in SMALL]
-    ended = frl(str(images), *brief, "--method", "dafa", "--out", "dafa")
+    ended = frl(str(images), *brief, "--method", "dafa", "--seed", "5", "--out", "dafa")
     assert ended.status == 0 and "after DAFA" in ended.out and "FRL" not in ended.out
     page = (tmp_path / "dafa" / "report.html").read_text()
     assert "before DAFA" in page and "<td>method</td><td>dafa</td>" in page and "<td>tau</td>" not in page
+    assert seeds == [5] and "after epoch 7 of 1 of the fine-tuning" in page
+    assert sorted(path.name for path in (tmp_path / "dafa").iterdir()) == sorted(OUTPUTS)
+    with safe_open(tmp_path / "dafa" / OUTPUTS[0], "pt") as file:
+        assert file.metadata().items() >= {"method": "dafa", "seed": "5", "batch_size": "16"}.items()
+
+
+def test_what_is_asked_for_reaches_the_training(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Enough(Exception):
+        pass
+
+    asked: dict[str, Any] = {}
+
+    def stop(model: torch.nn.Module, splits: data.Splits, **how: Any) -> None:
+        asked.update(how, model=model, splits=splits)
+        raise Enough
+
+    monkeypatch.setattr(fit, "fit", stop)
+    job = fit.Job(images, size=8, model="preact_small", epochs=3, fine_tune_epochs=5, batch_size=16, lr=0.2, seed=4,
+                  method="wat")  # fmt: skip
+    with pytest.raises(Enough):
+        fit.fit_folder(job, tmp_path / "out", device="auto", console=Console(quiet=True))
+    start, fair = recipe(8 / 255, epochs=3, fine_tune_epochs=5, batch_size=16, lr=0.2)
+    assert (asked["warm_up"], asked["training"], asked["seed"], asked["device"]) == (start, fair, 4, "auto")
+    wanted = build("wat", 3, **scaled("wat", fair))
+    assert all(getattr(asked["policy"], name) == getattr(wanted, name) for name in setting_names(wanted))
+    own = models.build("preact_small", num_classes=3, in_channels=3, seed=4).state_dict()
+    assert all(torch.equal(t, own[name]) for name, t in asked["model"].cpu().state_dict().items())
+    split = data.image_folder(images, size=8, seed=4)
+    assert torch.equal(asked["splits"].test.index, split.test.index) and asked["splits"].info == split.info
+
+
+def test_a_backend_that_matplotlib_does_not_know_costs_the_picture_alone(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unknown(found: report.Comparison) -> bytes:
+        raise ValueError("'mine' is not a valid value for backend")
+
+    monkeypatch.setattr(report, "svg", unknown)
+    labels = np.repeat(np.arange(3), 4).astype(np.uint8)
+    right, splits = Outcomes(labels, labels, labels), data.image_folder(images, size=8)
+    found, job = report.Comparison(splits.info.classes, right, right), fit.Job(images, size=8)
+    fit._report(found, job, splits, ["a note"], 7, tmp_path, Console())
+    assert capsys.readouterr().out == "No picture: 'mine' is not a valid value for backend\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.csv", "report.html"]
+    page = (tmp_path / "report.html").read_text()
+    for words in ("48 training, 12 validation, 12 test, RGB, 8 x 8 pixels", "a note", splits.info.digest):
+        assert words in page
 
 
 def test_settings_of_another_method_are_refused() -> None:
@@ -182,6 +248,8 @@ def test_settings_of_another_method_are_refused() -> None:
         fit.Job(Path("x"), method="bat")
     with pytest.raises(UserError, match="--tau and --variant are settings of FRL; leave them out with --method wat"):
         fit.Job(Path("x"), tau=0.1, method="wat")
+    with pytest.raises(UserError, match="--tau and --variant are settings of FRL"):
+        fit.Job(Path("x"), variant="reweight", method="wat")
 
 
 # ----------------------------------------------------------------------------------------------------------- the repair
@@ -236,7 +304,7 @@ def test_what_cannot_be_started_from_is_one_line(
     before = sorted(tmp_path.rglob("*"))
     for arguments, words in (
         ([str(images), "--start", "gone.safetensors"], "no model can be read from gone.safetensors"),
-        ([str(images), "--start", "mine.py"], "use frlcore.fit(model, splits, policy=..., warm_up=None)"),
+        ([str(images), "--start", "mine.pt"], "use frlcore.fit(model, splits, policy=..., warm_up=None)"),
         ([str(images), "--start", grey], "takes images with 1 channel(s), and pictures have 3"),
         ([str(images), "--start", start, "--size", "9"], "is a preact_small for 8 pixels a side; leave out --size"),
         ([str(images), "--start", start, "--model", "preact_wide"], "leave out --model"),
@@ -298,7 +366,10 @@ def test_pictures_that_changed_meanwhile_are_read_again(
     own, arguments = tmp_path / "own", [*SMALL, "--out", "result"]
     shutil.copytree(images, own)
 
-    def full(*_: object) -> None:
+    keys: list[str] = []
+
+    def full(store: Store, key: str, *_: object) -> None:
+        keys.append(key)
         raise UserError("the disk is full")
 
     with monkeypatch.context() as patch:
@@ -310,6 +381,7 @@ def test_pictures_that_changed_meanwhile_are_read_again(
         for reads in ("Reading 72 images", "Going on with 72 images"):  # what was kept is replaced, and then serves
             ended = frl(str(own), *arguments)
             assert ended.status == 2 and reads in ended.out
+    assert keys[0] != keys[1] == keys[2]  # no epoch on the old pictures is gone on with
     ended = frl(str(own), *arguments)
     assert ended.status == 0 and "Reading" not in ended.out
 
@@ -419,6 +491,49 @@ def test_bad_folders_are_one_line(frl: Callable[..., Ended], images: Path, tmp_p
         assert ended.status == 2 and ended.err.startswith("frl: ") and ended.err.count("\n") == 1
         assert words in ended.err and "FRL_STORE" not in ended.err
         assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(("text", "asked"), [("255", True), ("256", False), ("510/255", False)])
+def test_a_radius_in_pixel_values_is_taken_for_a_slip(text: str, asked: bool) -> None:
+    with pytest.raises(UserError) as caught:
+        radius(text)
+    assert (f"did you mean {text}/255?" in str(caught.value)) is asked
+
+
+def test_the_largest_numbers() -> None:
+    fit.Job(Path("x"), seed=2**31 - 1, epochs=2**31 - 1)
+    for name in ("seed", "epochs", "fine_tune_epochs"):
+        with pytest.raises(UserError, match=str(2**31)):
+            fit.Job(Path("x"), **{name: 2**31})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("threads", "quota"), [(1, 3), (2, 1)])
+def test_no_more_threads_than_there_are_and_than_the_quota_allows(
+    threads: int, quota: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit, "processors", lambda: quota)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with pytest.raises(UserError, match="no image folder"):
+            fit.fit_folder(fit.Job(tmp_path / "gone"), tmp_path / "out", device="cpu", console=Console())
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_place_that_cannot_be_written_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError) as caught:
+        fit._save(Store(tmp_path / "file"), "ab" * 32, Checkpoint(1, {}, {}, {}), Path("result"))
+    assert str(caught.value) == "cannot write into result: Not a directory; make room, then run the same command again"
+
+
+def test_the_bar_counts_the_epochs_of_its_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(fit._Bar, "show", lambda bar, done, what: shown.append(f"{done}: {what}"))
+    fit._Bar({"robust start": 3, "fine-tuning": 2}, {}, Console(quiet=True)).see("robust start", 1)
+    assert shown[0].startswith("1: robust start, epoch 1 of 3, about ")
 
 
 @pytest.mark.parametrize(("text", "value"), [("8/255", 8 / 255), ("0.03", 0.03), ("1", 1.0), (" 2 / 16 ", 0.125)])
