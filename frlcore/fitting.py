@@ -16,6 +16,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ from frlcore.attacks import steady_slope
 from frlcore.checkpoint import Checkpoint, check_fits
 from frlcore.classwise import ClassErrors
 from frlcore.data import Split, Splits, to_float
-from frlcore.device import pick_device
+from frlcore.device import pick_device, within_memory
 from frlcore.errors import UserError
 from frlcore.evidence import check_policy
 from frlcore.policies import Uniform
@@ -106,7 +107,8 @@ def fit(
     Returns: the model with the weights that validation chose, and class-wise errors before and after (`Fitted`).
 
     Raises: UserError, before anything is trained, when data, policy, model and checkpoints do not fit together, for a
-    model that cannot be trained, and for a device that is not there.
+    model that cannot be trained, for a batch that needs more memory than the device has, and for a device that is not
+    there.
 
     Source: Algorithm 1 and Sec. 5.1.
 
@@ -127,8 +129,12 @@ def fit(
         for part in (splits.train, splits.validation)
     )
     model.to(where)
+
+    def attempt(count: int) -> None:
+        check_trainable(model, to_float(train.images[:count], info.scale))
+
     for batch_size in {how.batch_size for how in stages.values() if how}:
-        check_trainable(model, to_float(train.images[:batch_size], info.scale))
+        within_memory(partial(attempt, batch_size), attempt, batch_size)
     parts = validation.images.split(training.batch_size)
     found = max(check_model(model, to_float(part, info.scale)) for part in parts)
     if found != len(info.classes):

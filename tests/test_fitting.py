@@ -258,6 +258,16 @@ def test_a_model_that_cannot_be_trained(model: nn.Module, changes: dict[str, Any
     assert "\n" not in str(raised.value)
 
 
+def test_a_batch_too_large_for_the_device_names_one_that_fits() -> None:
+    def crowded(logits: Tensor) -> Tensor:
+        if len(logits) > 6:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return logits
+
+    with pytest.raises(UserError, match="a batch of 16 images needs more memory than the device has; 4 images fit"):
+        fitted(Odd(crowded, True), after_epoch=lambda *_: pytest.fail("it trained"))
+
+
 @pytest.mark.parametrize("without", [torch.no_grad, torch.inference_mode])
 def test_gradients_must_be_switched_on(without: Callable[[], Any]) -> None:
     with pytest.raises(UserError, match=r"gradients are switched off; leave torch.no_grad\(\)"), without():

@@ -6,12 +6,14 @@ import copy
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import nn
 
 from frlcore import models
 from frlcore.data import Splits, to_float
+from frlcore.device import within_memory
 from frlcore.repro.bar import clock
 from frlcore.settings import Training
 from frlcore.training import batch_loss
@@ -29,15 +31,22 @@ def passes(stage: Training, splits: Splits) -> float:
 
 
 def pace(model: nn.Module, splits: Splits, stage: Training, device: torch.device) -> float:
-    """Seconds that a forward pass of one image takes in PGD training, measured on a copy of the model."""
+    """Seconds that a forward pass of one image takes in PGD training, measured on a copy of the model.
+
+    Raises UserError for a batch that needs more memory than the device has.
+    """
     probe = copy.deepcopy(model).to(device).train()
     count = min(stage.batch_size, len(splits.train), 16 if device.type == "cpu" else stage.batch_size)
     x = to_float(splits.train.images[:count].to(device), splits.info.scale)
     y, one = splits.train.labels[:count].to(device), torch.ones(count, device=device)
     one_step = replace(stage, objective="pgd", steps=1)
     done, begin = 0, 0.0
+
+    def step(size: int) -> None:
+        batch_loss(probe, x[:size], y[:size], one_step, *[one[:size]] * 3, None).backward()
+
     while True:
-        batch_loss(probe, x, y, one_step, one, one, one, None).backward()
+        within_memory(partial(step, count), step, count)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         if not begin:

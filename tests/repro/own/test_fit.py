@@ -432,6 +432,20 @@ def test_the_time_is_said_before_training_and_what_would_fit_into_an_hour(
     assert 0 < duration.pace(model, splits, stages[0], torch.device("cpu")) < 1
 
 
+def test_a_batch_too_large_for_the_device_is_said_before_training(
+    images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crowded(model: torch.nn.Module, x: torch.Tensor, *_: Any) -> torch.Tensor:
+        if len(x) > 6:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return model(x).sum()
+
+    monkeypatch.setattr(duration, "batch_loss", crowded)
+    model, stage = models.build("preact_small", num_classes=3, in_channels=3, seed=0), recipe(batch_size=16)[0]
+    with pytest.raises(UserError, match="a batch of 16 images needs more memory than the device has; 4 images fit"):
+        duration.pace(model, data.image_folder(images, size=8), stage, torch.device("cpu"))
+
+
 # ----------------------------------------------------------------------------------------------------------- bad input
 
 
