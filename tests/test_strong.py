@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from frlcore.answers import Model
 from frlcore.data import Split, Splits, load, to_float
 from frlcore.errors import UserError
 from frlcore.evaluate import outcomes
@@ -124,7 +127,8 @@ def test_it_leaves_no_trace(caplog: pytest.LogCaptureFixture, capfd: pytest.Capt
     kept = {name: t.clone() for name, t in model.state_dict().items()}
     x = torch.rand(12, *SHAPE, generator=seeded(3))
     before, y = x.clone(), torch.arange(12) % 2
-    state, trace, level = torch.get_rng_state(), sys.gettrace(), logging.getLogger("auto-attack").level
+    state, trace, log = torch.get_rng_state(), sys.gettrace(), logging.getLogger("auto-attack")
+    set_up = log.level, log.propagate, list(log.handlers)
 
     def here(frame: object, event: str, argument: object) -> None:
         return None
@@ -141,7 +145,8 @@ def test_it_leaves_no_trace(caplog: pytest.LogCaptureFixture, capfd: pytest.Capt
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
     assert all(torch.equal(t, kept[name]) for name, t in model.state_dict().items())
     assert torch.equal(x, before) and not x.requires_grad
-    assert not caplog.records and capfd.readouterr() == ("", "") and logging.getLogger("auto-attack").level == level
+    assert not caplog.records and capfd.readouterr() == ("", "")
+    assert (log.level, log.propagate, log.handlers) == set_up
 
 
 def test_without_the_package_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,11 +163,14 @@ GREY, ZEROS = torch.full((2, *SHAPE), 0.5), torch.zeros(2, dtype=torch.int64)
     "change, message",
     [
         ({"x": GREY[0]}, r"takes float images \(N, C, H, W\)"),
+        ({"x": GREY[None]}, r"takes float images \(N, C, H, W\)"),
         ({"x": GREY[:0], "y": ZEROS[:0]}, "there are no images"),
         ({"y": ZEROS[:1]}, "one label for each of the 2 images"),
+        ({"y": torch.tensor([0, 4])}, "between 0 and 3"),
         ({"x": GREY.to(torch.uint8)}, "the images are uint8; give floats"),
         ({"x": 16 * GREY}, "must lie in .*, got values from 8 to 8"),
         ({"x": GREY[..., :4], "norm": "l2"}, "at least 5 pixels a side"),
+        ({"x": GREY[:, :, :4], "norm": "l2"}, "at least 5 pixels a side"),
         ({"norm": "l1"}, "unknown norm 'l1'; known: linf, l2"),
         ({"eps": 0.0}, "eps must be a positive"),
         ({"eps": float("nan")}, "eps must be a positive"),
@@ -179,6 +187,47 @@ def test_bad_input_is_refused_in_one_line(change: dict[str, object], message: st
     assert "\n" not in str(caught.value)
 
 
+class Package:
+    """Notes what is asked of pyautoattack and finds every image robust."""
+
+    made: Package
+
+    def __init__(self, predict: Model, **how: Any) -> None:
+        self.predict, self.how = predict, how
+        self.square, self.apgd_targeted, self.fab = SimpleNamespace(), SimpleNamespace(), SimpleNamespace()
+        self.attacks_to_run = ["apgd-ce", "apgd-t", "fab-t", "square"]
+        Package.made = self
+
+    def run_standard_evaluation(self, x: Tensor, y: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
+        self.x, self.batch_size = x, batch_size
+        return x, y
+
+
+@pytest.mark.parametrize(
+    ("classes", "targets", "attacks"),
+    [
+        (2, 1, ["apgd-ce", "fab-t", "square"]),
+        (3, 2, ["apgd-ce", "apgd-dlr", "fab-t", "square"]),
+        (4, 3, ["apgd-ce", "apgd-t", "fab-t", "square"]),
+        (12, 9, ["apgd-ce", "apgd-t", "fab-t", "square"]),
+    ],
+)
+def test_what_the_package_is_asked_for(
+    classes: int, targets: int, attacks: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyautoattack", SimpleNamespace(AutoAttack=Package))
+    model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(25, classes)).train()
+    x = torch.rand(3, 5, 5, 1, generator=seeded()).permute(0, 3, 2, 1).double()
+    y = torch.arange(3) % classes
+    assert torch.equal(autoattack(model, x, y, eps=1.5, norm="l2", seed=7, batch_size=2, queries=40), y)
+    made = Package.made
+    assert made.how == {"norm": "L2", "eps": 1.5, "seed": 7, "device": x.device, "version": "standard"}
+    assert (made.batch_size, made.square.n_queries, made.attacks_to_run) == (2, 40, attacks)
+    assert made.apgd_targeted.n_target_classes == made.fab.n_target_classes == targets
+    assert made.x.dtype == torch.float32 and made.x.is_contiguous() and torch.equal(made.x, x.float())
+    assert torch.equal(made.predict(made.x), model.eval()(made.x))
+
+
 def test_a_model_that_cannot_be_copied_is_one_line() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(25, 4))
     model.scaled = model[1].weight * 2  # no leaf
@@ -191,6 +240,7 @@ def test_what_the_package_warns_of_reaches_the_user_in_one_line(caplog: pytest.L
     with _undisturbed(torch.device("cpu")):
         for count in (3, 5):  # said again and again with other numbers
             log.warning("there are %d points with zero gradient! See flags_doc.md for details.", count)
+        log.warning("with only 3 classes it is not possible to use the targeted DLR loss!")
         log.info("robust accuracy: 50%%")
     said = [record.getMessage() for record in caplog.records]
     assert said == ["AutoAttack warns: there are 5 points with zero gradient!"]
