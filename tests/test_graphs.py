@@ -74,6 +74,33 @@ def test_a_shape_is_recorded_once_and_weights_are_copied_once_an_attack(
     assert len(recorded) == 2 and copied == [len(frozen.tensors)] * 3
 
 
+def test_a_recording_takes_nothing_from_its_first_caller(frozen: Frozen) -> None:
+    graphed = Graphed(acceleration._eager_gradient, again)
+    given = [*frozen.tensors, *batch(4, 0)]
+    before = [t.clone() for t in given]
+    graphed(frozen.layout, frozen.tensors, *given[-2:])
+    graphed(frozen.layout, [t * 1.1 for t in frozen.tensors], *batch(4, 1))
+    assert all(torch.equal(a, b) for a, b in zip(given, before, strict=True))
+
+
+def test_what_differs_in_more_than_its_numbers_is_recorded_apart(frozen: Frozen) -> None:
+    recorded: list[int] = []
+
+    def counted(work: Callable[[], Answers]) -> tuple[Answers, Callable[[], object]]:
+        recorded.append(1)
+        return again(work)
+
+    graphed = Graphed(lambda layout, tensors, x, target: (x,), counted)
+    own, other = frozen.layout, frozen.layout._replace(final_norm=not frozen.layout.final_norm)
+    x, y = torch.rand(4, 2, 3, 3), torch.arange(4)
+    for layout, images, target in (
+        (own, x, y), (other, x, y), (own, x.contiguous(memory_format=torch.channels_last), y),
+        (own, x[:2], y), (own, x, y.float()), (own, x, y[:2]),
+    ):  # fmt: skip
+        assert torch.equal(graphed(layout, frozen.tensors, images, target)[0], images)
+    assert len(recorded) == 6
+
+
 def test_where_nothing_can_be_recorded_the_attack_goes_on_without(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
