@@ -43,7 +43,8 @@ def pace(model: nn.Module, splits: Splits, stage: Training, device: torch.device
     done, begin = 0, 0.0
 
     def step(size: int) -> None:
-        batch_loss(probe, x[:size], y[:size], one_step, *[one[:size]] * 3, None).backward()
+        ones = one[:size]
+        batch_loss(probe, x[:size], y[:size], one_step, ones, ones, ones, None).backward()
 
     while True:
         within_memory(partial(step, count), step, count)
