@@ -9,26 +9,34 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
-from frlcore import training
+import frlcore
+from frlcore import data, models, training
 from frlcore.acceleration import Accelerated
 from frlcore.errors import UserError
+from frlcore.evaluate import outcomes
 from frlcore.repro import cli
 from frlcore.repro.paper import plan
 from frlcore.repro.places import PROJECT
-from frlcore.repro.runs import worker
+from frlcore.repro.runs import engines, worker
 from frlcore.repro.runs.engines import run_local, unfinished
-from frlcore.repro.runs.job import Message, Progress
+from frlcore.repro.runs.job import Ended, Job, Message, Progress
 from frlcore.repro.runs.store import Store
 from frlcore.repro.runs.task import Run, canonical
 from frlcore.repro.runs.worker import carry_out
+from frlcore.settings import Attack
 
 Make = Callable[..., Run]
 COMMAND = """
@@ -198,16 +206,66 @@ def test_a_run_in_other_hands_is_passed_over_and_taken_up_when_it_is_free(store:
     assert done == [1, 0]
 
 
-def test_at_the_deadline_runs_in_other_hands_are_left(store: Store, tiny_run: Make) -> None:
+def test_at_the_deadline_runs_in_other_hands_are_left(
+    store: Store, tiny_run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are looked at again every two seconds, not all the time."""
+    start, looks = engines._start, []
+    monkeypatch.setattr(engines, "_start", lambda *how: looks.append(1) or start(*how))
     run = tiny_run()
     with store.lock(run.key):
         assert run_local([run], store, workers=1, device="cpu", deadline=time.time() + 3) == 1
+    assert 1 <= len(looks) <= 3
 
 
-@pytest.mark.parametrize("workers", [0, -1])
-def test_the_number_of_workers_is_checked(store: Store, tiny_run: Make, workers: int) -> None:
-    assert str(workers) in failure(lambda: run_local([tiny_run()], store, workers=workers, device="cpu"))
-    assert not store.root.exists()
+@pytest.mark.parametrize("number", [0, -1])
+@pytest.mark.parametrize("name", ["workers", "threads"])
+def test_the_number_of_workers_and_threads_is_checked(store: Store, tiny_run: Make, name: str, number: int) -> None:
+    said = failure(lambda: run_local([tiny_run()], store, device="cpu", **{name: number}))
+    assert said == f"{name} must be at least 1, got {number}" and not store.root.exists()
+
+
+def test_the_engine_leaves_control_c_and_the_folder_of_temporary_files_as_they_were() -> None:
+    before = signal.getsignal(signal.SIGINT), tempfile.tempdir
+    engines._context()
+    assert (signal.getsignal(signal.SIGINT), tempfile.tempdir) == before
+
+
+class Processes:
+    """Starts no process: notes the jobs, each of which is left undone at once."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+        self.pipes: list[Connection] = []
+
+    def Pipe(self, duplex: bool) -> tuple[Connection, Connection]:  # noqa: N802
+        ours, theirs = multiprocessing.Pipe(duplex)
+        self.pipes += ours, theirs
+        return ours, theirs
+
+    def Process(self, target: object, args: tuple[Connection, Job], daemon: bool) -> SimpleNamespace:  # noqa: N802
+        assert target is engines._work and daemon  # it ends with the engine
+        args[0].send(Ended("left"))
+        self.jobs.append(args[1])
+        return SimpleNamespace(start=lambda: None)
+
+
+def test_a_job_is_as_it_was_asked_for_and_a_free_device_serves_the_next(
+    store: Store, tiny_run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, asked = Processes(), []
+    monkeypatch.setattr(engines, "_context", lambda: made)
+    monkeypatch.setattr(engines, "places", lambda *how: asked.append(how) or ["cuda:0", "cuda:1"])
+    deadline, runs = time.time() + 60, [tiny_run(seed=seed) for seed in range(4)]
+    assert run_local(runs, store, workers=2, threads=3, deadline=deadline) == 4
+    assert asked == [("cpu", 2)]  # of "auto", for images as small as these
+    devices = [job.device for job in made.jobs]
+    assert devices[:2] == ["cuda:0", "cuda:1"] and set(devices[2:]) <= {"cuda:0", "cuda:1"}
+    assert made.jobs == [
+        Job(run, store.root, store.published, 3, device, deadline, patient=False)
+        for run, device in zip(runs, devices, strict=True)
+    ]
+    assert all(pipe.closed for pipe in made.pipes)
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "tpu-of-mine"])
@@ -233,7 +291,45 @@ def test_stopping_after_every_epoch_ends_with_the_same_bytes(
         made = store.provenance(run.key)  # the time of all epochs, whoever made them
         assert made["resumed_at_epoch"] == 1 and len(made["epoch_seconds"]) == 2
         assert made["seconds"] > sum(made["epoch_seconds"]) > state.seconds[0] == made["epoch_seconds"][0] > 0
+        whole = len(data.load(run.dataset, fold=run.fold, folds=run.folds).train) // run.training.batch_size
+        speed = 2 * whole * run.training.batch_size / sum(made["epoch_seconds"])
+        assert made["training_images_per_second"] == pytest.approx(speed, abs=0.1)
     assert results(store, [parent, child]) == results(undisturbed, [parent, child])
+
+
+def test_a_record_is_what_its_description_gives_by_hand(store: Store, tiny_run: Make) -> None:
+    run = tiny_run(seed=3, fold=1, test=Attack(eps=0.2, step_size=0.1, steps=2))
+    assert carry_out(run, store, device="cpu")
+    splits = data.load("digits", fold=1, folds=4)
+    model = models.build("preact_small", num_classes=10, in_channels=1, seed=3)
+    last = training.train(model, splits, run.training, run.build_policy(), seed=3)
+    numbers = training.generator_for("test", 3, 0, "cpu")
+    found = outcomes(model, splits.test, scale=16, attack=run.test, generator=numbers)
+    result = store.result(run.key)
+    assert result is not None and result["history"] == last.history and result["classes"] == list("0123456789")
+    tested = result["outcomes"]["last"]
+    assert tested["label"].tolist() == found.label.tolist() and tested["index"].tolist() == splits.test.index.tolist()
+    assert tested["clean"].tolist() == found.clean.tolist() and tested["any"].tolist() == found.adversarial.tolist()
+    assert all(torch.equal(t, store.weights(run.key)[name]) for name, t in last.model.items())
+
+
+def test_provenance_has_the_hour_in_utc_and_says_what_is_not_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Nowhere-9")
+        time.tzset()
+        finished = worker._made(0.0)["finished"]
+    time.tzset()
+    assert abs(datetime.fromisoformat(finished) - datetime.now(UTC)).total_seconds() < 60
+    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "first"]):
+        author = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", "-C", str(tmp_path), *author, *command], check=True)
+    (tmp_path / "new").touch()
+    subprocess.run(["git", "-C", str(tmp_path), "add", "new"], check=True)
+    for place, words in ((tmp_path, "-dirty"), (tmp_path / "gone", "unknown"), (None, frlcore.__version__)):
+        monkeypatch.setattr(worker, "PROJECT", place)
+        assert worker._commit.__wrapped__().endswith(words)
 
 
 def test_where_checkpoints_are_rare_the_last_and_that_of_a_stop_are_kept(
