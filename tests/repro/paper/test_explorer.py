@@ -104,9 +104,9 @@ def test_a_course_by_hand() -> None:
         "robust": [0.5, 0.1, 0.7, 0.1, 0.3, 0.2, 0.3, 0.2], "phi": [2.0, 1.0, 4.0, 1.0] + [np.nan] * 4,
         "margin": [1.0] * 8,
     })  # fmt: skip
-    stub: Any = SimpleNamespace(classes=["y", "x"], history=lambda method: history)
+    stub: Any = SimpleNamespace(classes=["x", "y"], history=lambda method: history)
     assert explorer._course(stub, "any") == {
-        "robust": [[60.0, 30.0], [10.0, 20.0]], "phi": [[3.0, None], [1.0, None]],
+        "robust": [[10.0, 20.0], [60.0, 30.0]], "phi": [[1.0, None], [3.0, None]],
     }  # fmt: skip
 
 
