@@ -215,7 +215,7 @@ def test_at_the_deadline_runs_in_other_hands_are_left(
     run = tiny_run()
     with store.lock(run.key):
         assert run_local([run], store, workers=1, device="cpu", deadline=time.time() + 3) == 1
-    assert 1 <= len(looks) <= 3
+    assert len(looks) <= 3
 
 
 @pytest.mark.parametrize("number", [0, -1])
