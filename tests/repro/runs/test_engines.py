@@ -298,13 +298,15 @@ def test_stopping_after_every_epoch_ends_with_the_same_bytes(
 
 
 def test_a_record_is_what_its_description_gives_by_hand(store: Store, tiny_run: Make) -> None:
-    run = tiny_run(seed=3, fold=1, test=Attack(eps=0.2, step_size=0.1, steps=2))
+    how = {"objective": "natural", "epochs": 2, "batch_size": 32}  # one that has learned, so that every number counts
+    run = tiny_run(seed=3, fold=1, test=Attack(eps=0.3, step_size=0.01, steps=1), training=how)
     assert carry_out(run, store, device="cpu")
     splits = data.load("digits", fold=1, folds=4)
     model = models.build("preact_small", num_classes=10, in_channels=1, seed=3)
     last = training.train(model, splits, run.training, run.build_policy(), seed=3)
     numbers = training.generator_for("test", 3, 0, "cpu")
     found = outcomes(model, splits.test, scale=16, attack=run.test, generator=numbers)
+    assert (found.clean == found.label).mean() > 0.5 and (found.adversarial != found.clean).any()
     result = store.result(run.key)
     assert result is not None and result["history"] == last.history and result["classes"] == list("0123456789")
     tested = result["outcomes"]["last"]
