@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from frlcore.answers import Model, ask, eval_mode
 from frlcore.errors import UserError
+from frlcore.models import PreActResNet
 from frlcore.significance import mcnemar
 
 NORMALISED = (  # mean and standard deviation of each channel in training scripts: ImageNet's, CIFAR-10's, one for all
@@ -61,7 +62,7 @@ def examine(model: Model, x: Tensor, labels: Tensor, names: Sequence[str]) -> tu
     """What the model takes some images for, `(N,) int64`, and in a sentence each what a reader has to know of it.
 
     Asks about `x: (N, C, H, W) float in [0, 1]`. Raises UserError, beyond what `answers` does, for a model that wants
-    normalised input.
+    normalised input; of networks of ours, which are trained on pixels, it is told as a doubt.
     """
     notes = []
     if isinstance(model, nn.Module) and any(m.training for m in model.modules()):
@@ -73,7 +74,7 @@ def examine(model: Model, x: Tensor, labels: Tensor, names: Sequence[str]) -> tu
     notes += _order(taken, labels, names)
     if x.shape[1] == 3:
         with eval_mode(model):
-            _input(model, x, labels.numpy(), (taken != labels).numpy())
+            notes += _input(model, x, labels.numpy(), (taken != labels).numpy())
     if len(taken.unique()) == 1:
         notes.append(f"The model answers “{names[int(taken[0])]}” to each of {len(x)} images of all classes.")
     return taken, notes
@@ -92,10 +93,10 @@ def _order(taken: Tensor, labels: Tensor, names: Sequence[str]) -> list[str]:
             f"({order}) on {100 * other:.0f}%: are these its classes?"]  # fmt: skip
 
 
-def _input(model: Model, x: Tensor, labels: np.ndarray, missed: np.ndarray) -> None:
-    """Refuse a model that is far more often right on normalised images than on pixels from 0 to 1."""
+def _input(model: Model, x: Tensor, labels: np.ndarray, missed: np.ndarray) -> list[str]:
+    """Refuse a model that is far more often right on normalised images than on pixels from 0 to 1, or doubt it."""
     if missed.mean() <= CLEAR:
-        return
+        return []
     for mean, deviation in NORMALISED:
         centre, width = (x.new_tensor(values).view(1, 3, 1, 1) for values in (mean, deviation))
         with torch.no_grad():
@@ -103,8 +104,11 @@ def _input(model: Model, x: Tensor, labels: np.ndarray, missed: np.ndarray) -> N
         constant = np.bincount(labels).max() / len(labels)  # right for answering the same to all
         better = min(missed.mean(), 1 - constant) - other.mean()
         if better > CLEAR and mcnemar(missed, other) < SURE:
-            raise UserError(
-                f"the model is right on {100 * (1 - missed.mean()):.0f}% of {len(x)} images and on "
-                f"{100 * (1 - other.mean()):.0f}% of them normalised (mean {mean}, deviation {deviation}): put that "
-                "normalisation inside the model, so that the radius stays in pixels"
+            found = (
+                f"model is right on {100 * (1 - missed.mean()):.0f}% of {len(x)} images and on "
+                f"{100 * (1 - other.mean()):.0f}% of them normalised (mean {mean}, deviation {deviation})"
             )
+            if isinstance(model, PreActResNet):
+                return [f"The {found}: has it seen normalised images in training, or little training?"]
+            raise UserError(f"the {found}: put that normalisation inside the model, so that the radius stays in pixels")
+    return []

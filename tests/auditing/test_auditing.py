@@ -275,6 +275,9 @@ def test_a_model_that_wants_normalised_input_is_refused_and_a_sound_one_is_not()
     found = audited(Brightness(0.5).eval(), **shared)
     assert found.classes == ("0", "1") and found.notes == () and found.errors.standard.tolist() == [0, 0]
     assert "to each of 120 images" in audited(Brightness(2.0).eval(), **shared).notes[0]
+    ours = frlcore.models.build("preact_narrow", num_classes=2, in_channels=3, seed=0).eval()
+    ours.forward = Brightness(0.0).forward  # as of a network that frlcore has hardly trained
+    assert "on 99% of them normalised" in audited(ours, **shared).notes[0]
 
 
 def test_answers_that_differ_and_classes_in_another_order_are_told() -> None:
