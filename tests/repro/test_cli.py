@@ -194,6 +194,9 @@ def test_publishing_copies_finished_records_and_the_weights_others_need(
     assert ended.status == 0 and "Published 3 of 4 runs" in ended.out
     fresh = Store(store.root.parent / "elsewhere", store.published)
     assert fresh.done(parent.key) and fresh.done(child.key) and not fresh.done(tiny_plan[3].key)
+    before, made = fresh.provenance(parent.key), store.folder(parent.key) / "provenance.json"
+    made.write_text(json.dumps(before | {"finished": "later, to the same bytes"}))
+    assert frl("publish", "tiny", "--edition", "smoke").status == 0 and fresh.provenance(parent.key) == before
     assert fresh.trained(parent.key)  # the others start from it
     assert fresh.trained(child.key) is (check == "to come")  # AutoAttack needs it
     other = store.published / parent.key[:20] / "result.json"

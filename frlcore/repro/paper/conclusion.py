@@ -14,6 +14,7 @@ from frlcore.intervals import brackets, summary_interval
 from frlcore.repro.paper import claims, plan, remembered
 from frlcore.repro.paper.claims import AGAINST, FAIR, HOLDS, Claim
 from frlcore.repro.paper.records import Results
+from frlcore.repro.paper.stronger import broken
 from frlcore.settings import info
 from frlcore.significance import holm
 
@@ -66,14 +67,23 @@ def remedy(found: Results, strong: Results | None = None) -> str:
     attacked = strong is not None and {f"{name}+autoattack" for name in (fair, "control")} <= set(strong.present)
     if strong and attacked:
         beyond.append(_change(strong, f"{fair}+autoattack", "control+autoattack", "worst", "autoattack"))
-        fewer = f", on {len(strong.labels):,} of the images," * (len(strong.labels) < len(found.labels))
-        ways.append(f"under AutoAttack{fewer} by {points(beyond[-1])}")
+        ways.append(f"under AutoAttack by {points(beyond[-1])}{_on_fewer(found, strong, fair)}")
     lead = _remedied(pgd["verdict"], [row["verdict"] for row in beyond], attacked)
     return (
         f"**{lead}** {where(found)} {plan.label(fair)} changes the worst class's robust error by {points(pgd)} against "
         f"PGD training. Against the *control*, the same fine-tuning with all classes alike, it changes that error "
         f"{', '.join(ways)} ({_networks(found, fair)} each)."
     )
+
+
+def _on_fewer(found: Results, strong: Results, fair: str) -> str:
+    """Where AutoAttack looked at few of the images: what PGD-20 says of these, so that few is not taken for strong."""
+    if len(strong.labels) == len(found.labels):
+        return ""
+    labels, ours, _ = broken(found, strong, fair)
+    change = remembered.paired(labels, ours, broken(found, strong, "control")[1], "worst")
+    difference, low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in change[:3])
+    return f" on {len(labels):,} of the images, where PGD-20 changes it by {difference} [{low}, {high}]"
 
 
 def _chosen_differ(found: Results, method: str) -> bool:

@@ -155,9 +155,10 @@ class Store:
                 self._save_tensors(place, half, {"key": key})
         elif weights and last:
             self._write(target / last.name, last.read_bytes())
-        for name in ("provenance.json", "result.json"):
-            if path := self.find(key, name):
-                self._write(target / name, path.read_bytes())
+        if not (target / "result.json").is_file():  # or it is the same, and keeps its provenance
+            for name in ("provenance.json", "result.json"):
+                if path := self.find(key, name):
+                    self._write(target / name, path.read_bytes())
         (target / "state.safetensors").unlink(missing_ok=True)
 
     def _compare(self, key: str, published: Store) -> None:

@@ -316,12 +316,12 @@ def test_a_record_is_what_its_description_gives_by_hand(store: Store, tiny_run: 
 
 
 def test_provenance_has_the_hour_in_utc_and_says_what_is_not_committed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny_run: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "Nowhere-9")
         time.tzset()
-        finished = worker._made(0.0)["finished"]
+        finished = worker._made(tiny_run(), Store(tmp_path), 0.0)["finished"]
     time.tzset()
     assert abs(datetime.fromisoformat(finished) - datetime.now(UTC)).total_seconds() < 60
     for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "first"]):
