@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,7 +34,7 @@ from frlcore.repro.bar import Bar
 from frlcore.repro.own.findings import terminal, write
 from frlcore.repro.own.fit import number, radius
 from frlcore.repro.own.model import FORMS, Given, load
-from frlcore.repro.own.unfinished import apart, at_work
+from frlcore.repro.own.unfinished import apart, at_work, finish
 from frlcore.repro.runs.worker import machine
 from frlcore.repro.surroundings import processors
 from frlcore.settings import NORMS, seeded
@@ -128,7 +127,7 @@ def audit_files(job: Job, out: Path, *, command: str, device: str = "auto", cons
         against = found[job.against] if job.against else None
         write(out, this, against, names=(job.model, job.against), data=job.data, images=chosen.numpy(), notes=notes,
               facts={"command": command, "machine": _machine(where)})  # fmt: skip
-        shutil.rmtree(state)
+        finish(state)
     console.print(terminal(this))
     for line in [this.in_words(), *([in_words(this.compare(against))] if against else [])]:
         console.print(line, soft_wrap=True, markup=False)

@@ -32,7 +32,7 @@ from frlcore.repro.bar import Bar
 from frlcore.repro.own import duration, report
 from frlcore.repro.own import images as fit_images
 from frlcore.repro.own.model import Given, weights
-from frlcore.repro.own.unfinished import STATE, apart, at_work
+from frlcore.repro.own.unfinished import STATE, apart, at_work, finish
 from frlcore.repro.runs.store import Store
 from frlcore.repro.runs.task import canonical
 from frlcore.repro.surroundings import processors
@@ -161,7 +161,7 @@ def fit_folder(job: Job, out: Path, *, device: str = "auto", console: Console) -
                                seed=job.seed)  # fmt: skip
         save_model(out / OUTPUTS[0], model, name=job.model, info=splits.info, notes=job.settings())
         _report(found, job, splits, notes, fitted.selected_epoch, out, console)
-        shutil.rmtree(state)
+        finish(state)
     for name in OUTPUTS:
         for stale in out.glob(f".{name}.*"):  # a process that died while it wrote
             stale.unlink(missing_ok=True)

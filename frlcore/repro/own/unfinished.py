@@ -17,6 +17,7 @@ from frlcore.saving import put
 
 STATE = ".state"  # the folder inside; it is gone when the results are there
 SETTINGS, LOCK = "settings.json", "lock"
+PAGE = "report.html"  # the last that `frl fit` and `frl audit` write
 
 
 def admit(out: Path, settings: Mapping[str, Any]) -> None:
@@ -25,6 +26,8 @@ def admit(out: Path, settings: Mapping[str, Any]) -> None:
         raise UserError(f"{out} is a file; choose another --out")
     path = out / STATE / SETTINGS
     if not path.is_file():
+        if (out / PAGE).is_file():
+            raise UserError(f"{out} holds finished work, see {out / PAGE}; choose another --out, or empty it first")
         if out.exists() and any(entry.name != STATE for entry in out.iterdir()):
             raise UserError(f"{out} is not empty; choose another --out, or empty it first")
         return
@@ -39,6 +42,14 @@ def admit(out: Path, settings: Mapping[str, Any]) -> None:
         was = ", ".join(_option(name, before[name]) for name in changed if before.get(name) is not None)
         was = f"with {was}" if was else f"without {', '.join(map(_option, changed))}"
         raise UserError(f"{out} holds unfinished work {was}; go on with that, or choose another --out")
+
+
+def finish(state: Path) -> None:
+    """Take the unfinished work away, now that the results are there; a Ctrl-C meanwhile comes too late to stop it."""
+    try:
+        shutil.rmtree(state)
+    except KeyboardInterrupt:
+        shutil.rmtree(state, ignore_errors=True)
 
 
 def _option(name: str, value: Any = "") -> str:

@@ -116,7 +116,7 @@ def test_the_report_and_its_numbers(frl: Callable[..., Ended], tmp_path: Path) -
     assert "a [b]" in ended.out and "train mode" in ended.out and "robust" in ended.out
     assert "if the model was trained on some of them" in (tmp_path / "result" / "report.html").read_text()
     again = frl("mine.py:good", "--data", "images")
-    assert again.status == 2 and "is not empty" in again.err
+    assert again.status == 2 and "holds finished work" in again.err
 
 
 def test_cifar10_a_part_of_each_class_and_weights_that_know_their_classes(

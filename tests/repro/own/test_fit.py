@@ -357,7 +357,7 @@ def test_a_stopped_command_goes_on_to_the_same_files(
     assert all(torch.equal(ours[name], t) for name, t in theirs.items())
     assert len(list((tmp_path / "result").iterdir())) == len(OUTPUTS)
     again = frl(*arguments)
-    assert again.status == 2 and again.err.count("\n") == 1 and "is not empty" in again.err
+    assert again.status == 2 and again.err.count("\n") == 1 and "holds finished work" in again.err
 
 
 def test_pictures_that_changed_meanwhile_are_read_again(

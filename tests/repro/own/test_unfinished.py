@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from frlcore.errors import UserError
-from frlcore.repro.own.unfinished import STATE, apart, at_work
+from frlcore.repro.own.unfinished import PAGE, STATE, apart, at_work, finish
 
 HOW = {"seed": 0}
 
@@ -44,6 +45,27 @@ def test_work_names_what_it_was_begun_with_and_not_what_it_had_not(tmp_path: Pat
         raise KeyboardInterrupt
     other = {"tau": 0.05, "variant": "remargin"}
     with pytest.raises(UserError, match="with --method cfa, --start another file; go"), at_work(tmp_path, other, "x"):
+        pass
+
+
+def test_a_stop_while_the_unfinished_work_is_taken_away_comes_too_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    through = shutil.rmtree
+
+    def stop(state: Path) -> None:
+        (state / "settings.json").unlink()  # as far as it had come
+        monkeypatch.setattr(shutil, "rmtree", through)
+        raise KeyboardInterrupt
+
+    with at_work(tmp_path, HOW, "frl fit") as state:
+        (state / "images.npz").touch()
+        (tmp_path / PAGE).touch()
+        monkeypatch.setattr(shutil, "rmtree", stop)
+        finish(state)
+    assert [path.name for path in tmp_path.iterdir()] == [PAGE]
+    finished = f"holds finished work, see {tmp_path / PAGE}; choose another --out"
+    with pytest.raises(UserError, match=finished), at_work(tmp_path, HOW, "frl fit"):
         pass
 
 
