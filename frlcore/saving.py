@@ -69,9 +69,19 @@ def save_model(
     facts = {_utf8(key): _utf8(value) for key, value in (notes or {}).items()} | {
         "format": FORMAT, "digest": BLANK, "model": name, **described, "scale": str(info.scale),
     }  # fmt: skip
-    content = save(weights, facts)
+    content = _ordered(save(weights, facts))
     blank, digest = (f'"digest":"{value}"'.encode() for value in (BLANK, hashlib.sha256(content).hexdigest()))
     put(Path(path), content.replace(blank, digest, 1))
+
+
+def _ordered(content: bytes) -> bytes:
+    """The same file, with what it says of itself in order: the package says it in another one each time."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    head = json.loads(content[8:end])
+    head["__metadata__"] = dict(sorted(head["__metadata__"].items()))
+    text = json.dumps(head, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # as the format wants it: the tensors begin at a multiple of 8
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def load_model(path: str | Path, *, device: str = "cpu") -> tuple[nn.Module, tuple[str, ...]]:

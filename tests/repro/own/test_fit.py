@@ -351,10 +351,8 @@ def test_a_stopped_command_goes_on_to_the_same_files(
     last = frl(*arguments)
     assert last.status == 0 and "Going on after 3 of 4 epochs." in last.out
     assert "Going on with 72 images that were read before." in last.out and "will take" not in last.out
-    for name in OUTPUTS[1:]:
+    for name in OUTPUTS:
         assert (tmp_path / "result" / name).read_bytes() == (made / name).read_bytes(), name
-    ours, theirs = (frlcore.load_model(place / OUTPUTS[0])[0].state_dict() for place in (tmp_path / "result", made))
-    assert all(torch.equal(ours[name], t) for name, t in theirs.items())
     assert len(list((tmp_path / "result").iterdir())) == len(OUTPUTS)
     again = frl(*arguments)
     assert again.status == 2 and again.err.count("\n") == 1 and "holds finished work" in again.err
