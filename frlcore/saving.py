@@ -69,19 +69,9 @@ def save_model(
     facts = {_utf8(key): _utf8(value) for key, value in (notes or {}).items()} | {
         "format": FORMAT, "digest": BLANK, "model": name, **described, "scale": str(info.scale),
     }  # fmt: skip
-    content = _ordered(save(weights, facts))
+    content = encoded(weights, facts)
     blank, digest = (f'"digest":"{value}"'.encode() for value in (BLANK, hashlib.sha256(content).hexdigest()))
     put(Path(path), content.replace(blank, digest, 1))
-
-
-def _ordered(content: bytes) -> bytes:
-    """The same file, with what it says of itself in order: the package says it in another one each time."""
-    end = 8 + int.from_bytes(content[:8], "little")
-    head = json.loads(content[8:end])
-    head["__metadata__"] = dict(sorted(head["__metadata__"].items()))
-    text = json.dumps(head, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)  # as the format wants it: the tensors begin at a multiple of 8
-    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def load_model(path: str | Path, *, device: str = "cpu") -> tuple[nn.Module, tuple[str, ...]]:
@@ -160,6 +150,20 @@ def _utf8(note: object) -> str:
 def _shape(tensor: Tensor) -> tuple[int | str, ...]:
     """Its sizes, and its kind where that is no number with a point."""
     return (*tensor.shape, *([] if tensor.is_floating_point() else [str(tensor.dtype).removeprefix("torch.")]))
+
+
+def encoded(tensors: dict[str, Tensor], facts: dict[str, str]) -> bytes:
+    """Tensors on the CPU and what is said of them as a file of safetensors: the same bytes for the same content.
+
+    The package alone says it in another order each time.
+    """
+    content = save(tensors, facts)
+    end = 8 + int.from_bytes(content[:8], "little")
+    head = json.loads(content[8:end])
+    head["__metadata__"] = dict(sorted(head["__metadata__"].items()))
+    text = json.dumps(head, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # as the format wants it: the tensors begin at a multiple of 8
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def put(path: Path, content: bytes) -> None:

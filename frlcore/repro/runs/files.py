@@ -24,10 +24,10 @@ DAMAGE = (OSError, ValueError, LookupError, AttributeError, TypeError, MemoryErr
 
 def tensor_bytes(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
     """Tensors and what is said of them, with a digest of both."""
-    from safetensors.torch import save
+    from frlcore.saving import encoded
 
     tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    return save(tensors, metadata | {"sha256": tensor_digest(tensors, metadata)})
+    return encoded(tensors, metadata | {"sha256": tensor_digest(tensors, metadata)})
 
 
 def load_tensors(path: Path, key: str) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -44,15 +44,6 @@ def load_tensors(path: Path, key: str) -> tuple[dict[str, Tensor], dict[str, str
     if told != found or metadata.get("key") != key:
         raise UserError(f"{path} was changed or belongs to another run; delete it and run again")
     return tensors, metadata
-
-
-def holds(path: Path, key: str, tensors: dict[str, Tensor]) -> bool:
-    """Whether a run's file has these tensors already; written again it would differ in the order of its head."""
-    try:
-        found = load_tensors(path, key)[0]
-    except UserError:
-        return False
-    return found.keys() == tensors.keys() and all(found[name].equal(tensors[name].cpu()) for name in found)
 
 
 def tensor_digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:

@@ -150,9 +150,8 @@ class Store:
         last = self.find(key, "last.safetensors")
         if weights and last and last.stat().st_size > LARGE:
             half = {name: t.half() if t.is_floating_point() else t for name, t in self.weights(key).items()}
-            place = target / "half.safetensors"
-            if sum(t.nbytes for t in half.values()) <= LARGE and not files.holds(place, key, half):
-                self._save_tensors(place, half, {"key": key})
+            if sum(t.nbytes for t in half.values()) <= LARGE:
+                self._save_tensors(target / "half.safetensors", half, {"key": key})
         elif weights and last:
             self._write(target / last.name, last.read_bytes())
         if not (target / "result.json").is_file():  # or it is the same, and keeps its provenance

@@ -31,7 +31,7 @@ def test_the_published_natural_model_is_there() -> None:
 
 
 @pytest.mark.parametrize(("limit", "published"), [(60_000, True), (20_000, False)])
-def test_large_weights_are_published_in_half_precision_or_not_at_all(
+def test_large_weights_that_were_published_answer_as_the_run_does_and_are_not_gone_on_from(
     undisturbed: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, published: bool
 ) -> None:
     key = plan.run("smoke", "pgd").key
@@ -42,12 +42,6 @@ def test_large_weights_are_published_in_half_precision_or_not_at_all(
     assert fresh.done(key) and not fresh.trained(key)  # a fine-tune starts from what its key names, or not at all
     assert (tmp_path / key[:20] / "half.safetensors").exists() is published
     if published:
-        half = tmp_path / key[:20] / "half.safetensors"
-        before = half.stat().st_ino  # written anew it would be another file, of bytes in another order
-        Store(undisturbed.root, tmp_path).publish(key, weights=True)
-        assert half.stat().st_ino == before
-        half.write_bytes(half.read_bytes()[:-1])
-        Store(undisturbed.root, tmp_path).publish(key, weights=True)  # whole again
         mine, theirs = trained("smoke", store=fresh)[0].state_dict(), undisturbed.weights(key)
         assert all(t.dtype == theirs[name].dtype for name, t in mine.items())
         assert all(torch.allclose(t, theirs[name], rtol=1e-3, atol=1e-6) for name, t in mine.items())

@@ -423,17 +423,19 @@ def test_large_weights_are_published_in_half_precision_or_not_at_all(
     assert [path.stem for path in place.glob("*.safetensors")] == wanted
 
 
-def test_halved_weights_are_written_once_and_whole_ones_go_before_them(
+def test_halved_weights_are_the_same_bytes_again_and_whole_ones_go_before_them(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights = {"w": torch.full((4,), 1 / 3), "count": torch.tensor(7)}
     store.finish(KEY, BODY, {}, {"last": weights})
     monkeypatch.setattr(store_module, "LARGE", 4 * 2 + 8)  # the halves and the count
-    half, inodes = store.published / KEY[:20] / "half.safetensors", []
+    half, contents = store.published / KEY[:20] / "half.safetensors", []
     for _ in range(2):
         store.publish(KEY, weights=True)
-        inodes.append(half.stat().st_ino)
-    assert inodes[0] == inodes[1] and same(store.any_weights(KEY), weights)
+        contents.append(half.read_bytes())
+        half.write_bytes(contents[0][:-1])  # damaged, and whole again after the next time
+    assert contents[0] == contents[1] and same(store.any_weights(KEY), weights)
+    half.write_bytes(contents[0])
     (store.folder(KEY) / "last.safetensors").unlink()
     assert same(store.any_weights(KEY), weights | {"w": weights["w"].half().float()})
 
