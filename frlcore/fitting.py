@@ -32,7 +32,7 @@ from frlcore.errors import UserError
 from frlcore.evidence import check_policy
 from frlcore.policies import Uniform
 from frlcore.seam import Policy
-from frlcore.settings import Training, counted
+from frlcore.settings import Training, seeded
 from frlcore.training import train as train_stage
 
 STAGES = ("robust start", "fine-tuning")
@@ -121,7 +121,7 @@ def fit(
     >>> fitted.after.robust.shape
     (10,)
     """
-    stages, seed = dict(zip(STAGES, (warm_up, training), strict=True)), counted("seed", seed, 0)
+    stages, seed = dict(zip(STAGES, (warm_up, training), strict=True)), seeded(seed)
     check(splits, policy, [how for how in stages.values() if how])
     where, info = pick_device(device), splits.info
     train, validation = (

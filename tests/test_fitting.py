@@ -247,7 +247,7 @@ NORMED = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(36), nn.Linear(36, 3))
         (Odd(lambda z: z.detach(), True), {}, "no gradient reaches the model's weights; remove"),
         (Odd(lambda z: z.detach(), False), {"warm_up": None}, "no gradient reaches the model's weights; remove"),
         (nn.Sequential(Odd(Tensor.detach, False), nn.Linear(3, 3)), {}, "no gradient reaches the images through the"),
-        (linear(), {"seed": -1}, "seed must be at least 0, a whole number, got -1"),
+        (linear(), {"seed": -1}, "a seed is a whole number from 0 to 2.31 - 1, got -1"),
         (NORMED, {"training": replace(FAIR, batch_size=1)}, "1 at a time in training: ValueError: E"),
         (NORMED, {"warm_up": replace(START, batch_size=1)}, "1 at a time in training: ValueError: E"),
     ],
