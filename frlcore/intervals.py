@@ -128,10 +128,9 @@ def paired_bootstrap(
     the statistic is no average, the interval reaches to the reverse limits as well (see `_both_ways`).
     The p-value is the level at which the interval starts to hold 0 (with one added to each count, so it is never 0);
     the smallest possible is 2 / (draws + 1). Where no resample differs, the interval is as wide as exact ones of as
-    many examples as the statistic rests on, and where the sign test on these gives a larger p-value, it is that. With
-    two examples a class more averages
-    come out significant than should (in simulations of ten classes and equal methods 14% at the level of 5%), with
-    four and more, and of worst classes, none too many.
+    many examples as the statistic rests on, and where the sign test on these gives a larger p-value, it is that.
+    With two examples a class more averages come out significant than should (in simulations of ten classes and equal
+    methods 14% at the level of 5%), with four and more, and of worst classes, none too many.
     Efron and Tibshirani (1993).
     """
     _check_level(level)

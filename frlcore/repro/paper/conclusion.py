@@ -82,8 +82,8 @@ def _on_fewer(found: Results, strong: Results, fair: str) -> str:
         return ""
     labels, ours, _ = broken(found, strong, fair)
     change = remembered.paired(labels, ours, broken(found, strong, "control")[1], "worst")
-    difference, low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in change[:3])
-    return f" on {len(labels):,} of the images, where PGD-20 changes it by {difference} [{low}, {high}]"
+    row = {"difference": 100 * change.difference, "low": 100 * change.low, "high": 100 * change.high, "paper": np.nan}
+    return f" on {len(labels):,} of the images, where PGD-20 changes it by {points(row)}"
 
 
 def _chosen_differ(found: Results, method: str) -> bool:

@@ -14,11 +14,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from frlcore.certificates import abstentions, certified_errors, certified_radius
-from frlcore.intervals import interval, paired_bootstrap, summary_interval
+from frlcore.intervals import interval, summary_interval
+from frlcore.repro.paper import remembered
 from frlcore.repro.paper.claims import outcome
 from frlcore.repro.paper.drawing import closed
 from frlcore.repro.paper.methods import parse
-from frlcore.repro.paper.records import DRAWS, Results
+from frlcore.repro.paper.records import Results
 from frlcore.repro.paper.tables import cell
 from frlcore.repro.style import BLUE, FAINT, GREY, ORANGE, PANEL, SKY, VERMILLION, panels
 
@@ -156,7 +157,7 @@ def gaps(found: Results, reference: Results, radius: float = 0.5) -> pd.DataFram
         for name, at in (("standard error", 0.0), (f"robust error at {radius:g}", radius)):
             shared = min(len(natural), found.seeds(method))
             wrong = uncertified(found, method, at)[:shared]
-            change = paired_bootstrap(found.labels, wrong, natural[:shared], "gap", draws=DRAWS)
+            change = remembered.paired(found.labels, wrong, natural[:shared], "gap")
             low, high = 100 * change.low, 100 * change.high
             text = f"σ = {sigma(method):g}: smoothing widens the gap of the worst class, certified {name}"
             rows.append({"section": "A.1.3", "claim": text, "difference": 100 * change.difference, "low": low,

@@ -58,7 +58,8 @@ def test_autoattack_on_fewer_images_is_said_to_be_so() -> None:
             for name, values in arrays.items():
                 arrays[name] = values[::2]
     said = conclusion.remedy(some, replace(strong))
-    assert "−30.0 points [−48.0, −12.0] on 500 of the images, where PGD-20 changes it by −30.0 [−48.0, −12.0] (" in said
+    change = "−30.0 points [−48.0, −12.0]"
+    assert f"{change} on 500 of the images, where PGD-20 changes it by {change} (" in said
 
 
 def test_a_gain_is_sure_only_where_every_comparison_with_the_control_is() -> None:
